@@ -1,0 +1,1 @@
+"""agentfs: a directory whose every byte lives in object storage."""
