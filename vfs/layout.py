@@ -22,7 +22,7 @@ _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 
 
 def check_user(user: str) -> str:
-    """The user id itself, or ConfigError. No slash and no `..` can pass, so no key leaves the user's prefix."""
+    """The user id itself, or ConfigError. No slash and no `..` passes, so no key leaves the user's prefix."""
     if not _USER.fullmatch(user) or ".." in user:
         raise ConfigError(
             f"user id {user!r} is not allowed: use 1 to 128 of A-Z a-z 0-9 . _ @ + - "

@@ -181,7 +181,14 @@ class ObjectStore(Protocol):
         """Stores one part; a second upload of the same number replaces it. Raises UploadNotFound."""
 
     async def copy_part(
-        self, upload: Upload, number: int, source: Key, start: int, length: int, *, if_match: ETag | None = None
+        self,
+        upload: Upload,
+        number: int,
+        source: Key,
+        start: int,
+        length: int,
+        *,
+        if_match: ETag | None = None,
     ) -> Part:
         """A part from bytes [start, start+length) of an object. Raises as `upload_part` and `get` do."""
 
