@@ -37,6 +37,8 @@ class Capabilities:
     """`exchange` exists: two objects or prefixes change places atomically."""
     list_metadata: bool = False
     """Listings carry each object's metadata, so that no `head` per entry is needed."""
+    late_meta: bool = False
+    """`complete_upload` takes the metadata. Elsewhere what `create_upload` was given stays (S3)."""
     min_part: int = 5 * MIB
     """Least size of every part but the last."""
     max_parts: int = 10_000
@@ -196,11 +198,15 @@ class ObjectStore(Protocol):
         self,
         upload: Upload,
         parts: Sequence[Part],
+        meta: ObjectMeta | None = None,
         *,
         if_match: ETag | None = None,
         if_absent: bool = False,
     ) -> ObjectInfo:
-        """The parts, in ascending order, become the object in one step. Raises as `put`, UploadNotFound."""
+        """The parts, in ascending order, become the object in one step. Raises as `put`, UploadNotFound.
+
+        `meta` replaces what the upload was begun with: only with `capabilities.late_meta`.
+        """
 
     async def abort_upload(self, upload: Upload) -> None:
         """Frees the parts; an unknown upload is success."""
