@@ -1,0 +1,77 @@
+"""Fixtures that give a test a real mount.
+
+The tests in `tests/fuse`, `tests/model` and `tests/semantics` need the kernel: /dev/fuse and fusermount3.
+Where those are missing the tests fail; a file system that was not mounted was not tested.
+
+Programs that they run, by their Debian packages: bash coreutils findutils fuse3 gcc git libc6-dev make npm
+python3-venv rsync sqlite3 tar unzip zip.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mountinfo import detach, mounts_below, remove_tree
+from tests.mounting import WATCHDOG_SECONDS, Mount, Options
+
+WATCHDOG_MARGIN = 10.0
+"""Seconds by which the watchdog is ahead of pytest's own timeout: the mount ends, not the run."""
+
+MakeMount = Callable[..., Mount]
+
+
+@pytest.fixture(scope="session")
+def mount_root() -> Iterator[Path]:
+    """One scratch directory for the run (each xdist worker has its own); checked for leftovers at the end.
+
+    Not pytest's tmp_path: unix socket paths end at 107 bytes, and pytest deletes old directories unasked.
+    """
+    assert Path("/dev/fuse").exists(), "no /dev/fuse: load the fuse module, or give the container that device"
+    assert shutil.which("fusermount3"), "no fusermount3: install the package fuse3"
+    root = Path(tempfile.mkdtemp(prefix="agentfs-")).resolve()
+    yield root
+    leftovers = [entry.point for entry in mounts_below(root)]
+    for point in leftovers:
+        detach(point)
+    remove_tree(root)
+    assert not leftovers, f"tests left mounts behind: {leftovers}"
+
+
+@pytest.fixture
+def mounts(mount_root: Path, request: pytest.FixtureRequest) -> Iterator[MakeMount]:
+    """Makes started mounts: `mounts(ram_limit="64M", native=False)`; `started=False` leaves that to the test.
+
+    `store=other.store_dir` mounts what another mount of the test has stored.
+    """
+    made: list[Mount] = []
+    limit = request.node.get_closest_marker("timeout")
+    seconds = limit.args[0] - WATCHDOG_MARGIN if limit else WATCHDOG_SECONDS
+    base = Path(tempfile.mkdtemp(dir=mount_root))
+
+    def make(*, started: bool = True, store: Path | None = None, **options: object) -> Mount:
+        chosen = Options(**{"seconds": seconds, **options})  # type: ignore[arg-type]
+        made.append(Mount(base / str(len(made)), chosen, store))
+        if started:
+            made[-1].start()
+        return made[-1]
+
+    yield make
+    failures = []
+    for mount in reversed(made):
+        try:
+            mount.close()
+        except AssertionError as error:
+            failures.append(str(error))
+    remove_tree(base)
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture
+def mount(mounts: MakeMount) -> Mount:
+    """A mount with default options."""
+    return mounts()
