@@ -135,3 +135,16 @@ class StoreUnavailable(StoreError):
 
 class StoreTimeout(StoreUnavailable):
     """The deadline passed. Whether the operation was applied is unknown."""
+
+
+def leading(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to report of several: the first VfsError, else the first of all (a cancellation, a bug)."""
+    leaves: list[BaseException] = []
+    queue: list[BaseException] = [group]
+    while queue:
+        error = queue.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            queue.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, VfsError)), leaves[0])

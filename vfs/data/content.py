@@ -1,0 +1,296 @@
+"""The content of one inode: a stored base, dirty extents on top of it, and a size.
+
+    live      what was written since the last freeze
+    shipping  whole parts that are on their way to, or in, a multipart upload and have left `live`
+    frozen    what a running commit is storing; nobody changes it
+    clean     bytes equal to the base, kept because they are likely to be wanted again
+    base      the stored version; bytes at or past `base_limit` are gone (a truncate) and read as zeros
+
+Everything here is synchronous: state changes between two awaits and cannot be torn. The I/O is in `commit`,
+`stream` and `reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from vfs.data.budget import Budget
+from vfs.data.extents import Extents, Piece
+from vfs.errors import VfsError
+from vfs.store.base import ObjectInfo, ObjectMeta, Part, Upload
+from vfs.types import Buffer, ETag, Key
+
+_ZEROS = bytes(1 << 20)
+"""All holes are views of this one buffer."""
+
+
+class Subject(Protocol):
+    """What a content belongs to, as far as storing it needs to know: where, and with which attributes."""
+
+    def keys(self) -> tuple[Key, ...]:
+        """Every name's key, never empty; all hold the same content. The first is written, the others copied."""
+
+    def meta(self) -> ObjectMeta:
+        """Attributes as they are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The stored version that a content builds on."""
+
+    key: Key
+    etag: ETag
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one commit stores. `frozen_limit` of the content may still shrink while it runs."""
+
+    size: int
+    meta: ObjectMeta
+    base: Base | None
+    base_limit: int
+    keys: tuple[Key, ...]
+
+
+@dataclass(slots=True)
+class Stream:
+    """A multipart upload that grows while the program writes. Parts are numbered from 1 by offset."""
+
+    upload: Upload
+    meta: ObjectMeta
+    parts: dict[int, Part]
+
+
+class Content:
+    """State of one file's bytes.
+
+    INVARIANT: `charged` is what this content holds of the budget beside its clean bytes.
+    INVARIANT: no part is both shipped and covered by `live`.
+    """
+
+    __slots__ = (
+        "base",
+        "base_limit",
+        "budget",
+        "changed",
+        "charged",
+        "clean",
+        "error",
+        "frozen",
+        "frozen_limit",
+        "live",
+        "lock",
+        "part_size",
+        "shipper",
+        "shipping",
+        "size",
+        "stream",
+        "subject",
+    )
+
+    def __init__(self, subject: Subject, budget: Budget, part_size: int, base: Base | None) -> None:
+        self.subject = subject
+        self.budget = budget
+        self.part_size = part_size
+        self.base = base
+        self.base_limit = self.size = base.size if base else 0
+        self.live = Extents()
+        self.frozen: Extents | None = None
+        self.frozen_limit = 0
+        self.clean = Extents()
+        self.changed = base is None
+        """The object must be written: there is no base, or size or bytes differ from it."""
+        self.shipping: dict[int, int] = {}
+        """Part number -> bytes still in RAM (0 once stored)."""
+        self.stream: Stream | None = None
+        self.shipper = False
+        """A shipping task is running."""
+        self.error: VfsError | None = None
+        """Sticky: a write that was accepted could not be stored. Every later write, fsync and close says so."""
+        self.charged = 0
+        self.lock = trio.Lock()
+        """Held by the one commit that runs. Taken after a path pin, never before."""
+
+    def __repr__(self) -> str:
+        state = "dirty" if self.dirty else "clean"
+        return f"<Content {state} size={self.size} base={self.base} live={self.live} error={self.error!r}>"
+
+    @property
+    def dirty(self) -> bool:
+        return self.changed or self.frozen is not None
+
+    @property
+    def spillable(self) -> int:
+        """Bytes of RAM that a commit would free."""
+        return self.live.cost
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def shipped(self, start: int, end: int) -> bool:
+        """True if a part of [start, end) has left RAM for an upload that is not complete."""
+        if not self.shipping or start >= end:
+            return False
+        first, last = start // self.part_size + 1, (end - 1) // self.part_size + 1
+        if last - first < len(self.shipping):
+            return any(number in self.shipping for number in range(first, last + 1))
+        return any(first <= number <= last for number in self.shipping)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Puts `data` on top. The caller made sure that nothing it touches is shipped."""
+        self.live.write(offset, data)
+        self.size = max(self.size, offset + len(data))
+        self.changed = True
+        self.settle()
+
+    def truncate(self, size: int) -> None:
+        """Sets the size; what a growing file gains reads as zeros. Shipped parts must end at or before `size`."""
+        if size < self.size:
+            self.live.cut(size)
+            self.frozen_limit = min(self.frozen_limit, size)
+            self.base_limit = min(self.base_limit, size)
+            self._keep_clean(size)
+        self.size = size
+        self.changed = True
+        self.settle()
+
+    def settle(self) -> None:
+        """Brings the budget up to date with what is held."""
+        held = self.live.cost + sum(self.shipping.values())
+        if self.frozen is not None:
+            held += self.frozen.cost
+        if held != self.charged:
+            self.budget.charge(held - self.charged)
+            self.charged = held
+
+    def fail(self, error: VfsError) -> None:
+        if self.error is None:
+            self.error = error
+
+    def raise_error(self) -> None:
+        """Raises the sticky error, a fresh one each time so that tracebacks do not grow."""
+        if self.error is not None:
+            raise type(self.error)(*self.error.args) from self.error
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def pieces(self, start: int, end: int) -> Iterator[Piece]:
+        """Covers [start, min(end, size)): data from RAM, zeros from holes, and None for bytes of the base."""
+        yield from self._layer(0, start, min(end, self.size))
+
+    def stored_pieces(self, start: int, end: int) -> Iterator[Piece]:
+        """The same below `live`: what a commit that is running stores."""
+        yield from self._layer(1, start, end)
+
+    def _layer(self, depth: int, start: int, end: int) -> Iterator[Piece]:
+        if start >= end:
+            return
+        if depth == 3:
+            yield from self._bottom(start, end)
+            return
+        layer, limit = ((self.live, end), (self.frozen, self.frozen_limit), (self.clean, self.base_limit))[
+            depth
+        ]
+        if not layer:
+            yield from self._layer(depth + 1, start, end)
+            return
+        upto = min(end, limit)
+        if upto > start:
+            for piece in layer.pieces(start, upto):
+                if piece.data is None:
+                    yield from self._layer(depth + 1, piece.start, piece.start + piece.length)
+                else:
+                    yield piece
+        if upto < end:
+            yield from self._layer(depth + 1, max(upto, start), end)
+
+    def _bottom(self, start: int, end: int) -> Iterator[Piece]:
+        stored = min(end, self.base_limit)
+        if stored > start:
+            yield Piece(start, stored - start, None)
+        for at in range(max(start, stored), end, len(_ZEROS)):
+            length = min(len(_ZEROS), end - at)
+            yield Piece(at, length, memoryview(_ZEROS)[:length])
+
+    # -- committing ------------------------------------------------------------------------------------------
+
+    def freeze(self) -> Snapshot:
+        """What is dirty now becomes what the commit stores; new writes go on top of it."""
+        assert self.frozen is None, "a commit is running"
+        self.frozen, self.live = self.live, Extents()
+        self.frozen_limit = self.size
+        self.changed = False
+        keys = self.subject.keys()
+        return Snapshot(self.size, self.subject.meta(), self.base, self.base_limit, keys)
+
+    def thaw(self) -> None:
+        """The commit failed: what it was storing is dirty again, under what was written meanwhile."""
+        assert self.frozen is not None
+        frozen, self.frozen = self.frozen, None
+        frozen.cut(self.frozen_limit)
+        frozen.overlay(self.live)
+        self.live = frozen
+        self.changed = True
+        if self.stream is not None:
+            self.stream.parts = {n: part for n, part in self.stream.parts.items() if n in self.shipping}
+        self.settle()
+
+    def committed(self, snapshot: Snapshot, info: ObjectInfo) -> None:
+        """The object at the first key is the snapshot now. Small contents stay in RAM, as clean data."""
+        assert self.frozen is not None
+        frozen, self.frozen = self.frozen, None
+        limit = self.frozen_limit
+        self.base = Base(info.key, info.etag, info.size)
+        self.base_limit = min(limit, info.size)
+        self.shipping.clear()
+        self.stream = None
+        if snapshot.size <= self.part_size:
+            self.clean.overlay(frozen)
+        else:
+            self.clean = Extents()
+        self.settle()
+        self._keep_clean(self.base_limit)
+
+    def rebase(self, info: ObjectInfo) -> None:
+        """The same bytes are another object version now (renamed, copied, new attributes)."""
+        if self.base is not None:
+            self.base = Base(info.key, info.etag, self.base.size)
+
+    def remember(self, offset: int, data: Buffer) -> None:
+        """Keeps bytes just read from the base of a small file."""
+        self.clean.write(offset, bytes(data))
+        self._keep_clean(self.base_limit)
+
+    def _keep_clean(self, size: int) -> None:
+        self.clean.cut(size)
+        self.budget.set_clean(self, self.clean.cost)
+
+    def drop_clean(self) -> int:
+        """Droppable: the budget needs the room."""
+        freed = self.clean.cost
+        self.clean = Extents()
+        return freed
+
+    def forget(self) -> None:
+        """Gives up all RAM: nobody has the file open and what is dirty, if anything, is not wanted."""
+        self.live = Extents()
+        self.frozen = None
+        self.shipping.clear()
+        self.changed = False
+        self._keep_clean(0)
+        self.settle()
+
+    def check(self) -> None:
+        """Raises AssertionError where an invariant does not hold."""
+        self.live.check()
+        self.clean.check()
+        held = self.live.cost + sum(self.shipping.values()) + (self.frozen.cost if self.frozen else 0)
+        assert self.charged == held, f"charged {self.charged}, held {held}"
+        for number in self.shipping:
+            start = (number - 1) * self.part_size
+            assert not self.live.touches(start, start + self.part_size), f"part {number} is shipped and dirty"

@@ -1,0 +1,195 @@
+"""Reads of one open file: RAM where it can, ranged GETs of one pinned version where it must.
+
+A program that reads in order gets a window that doubles with every step, up to `read_ahead`, as several ranges in
+flight. One that jumps about gets what it asked for and nothing more.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import trio
+
+from vfs.data.budget import Budget
+from vfs.data.content import Base, Content
+from vfs.errors import ObjectNotFound, PreconditionFailed, Stale, VfsError
+from vfs.store.base import ObjectStore
+from vfs.types import Buffer
+
+FIRST_WINDOW = 512 << 10
+"""Read ahead after the second read in order, bytes; doubles from there."""
+
+SEGMENT = 4 << 20
+"""Largest single range asked for ahead, bytes."""
+
+SLACK = 2 << 20
+"""How far behind the reading position data is kept: the kernel sends its own read-ahead out of order."""
+
+Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+
+
+class Segment:
+    """A range of the base, on its way or here."""
+
+    __slots__ = ("base", "data", "done", "end", "error", "start")
+
+    def __init__(self, base: Base, start: int, end: int) -> None:
+        self.base = base
+        self.start = start
+        self.end = end
+        self.data: Buffer | None = None
+        self.error: VfsError | None = None
+        self.done = trio.Event()
+
+
+class Reader:
+    """One per handle. INVARIANT: every segment held is charged to the budget with its length."""
+
+    def __init__(self, store: ObjectStore, budget: Budget, spawn: Spawn, read_ahead: int) -> None:
+        self._store = store
+        self._budget = budget
+        self._spawn = spawn
+        self._limit = read_ahead
+        self._segments: OrderedDict[int, Segment] = OrderedDict()
+        self._expected = 0
+        self._window = 0
+        self._ahead = 0
+        """Offset up to which segments have been asked for."""
+
+    async def read(self, content: Content, offset: int, size: int) -> bytes:
+        """Bytes [offset, offset+size) as far as the file goes.
+
+        Raises Stale when the base was replaced by another writer. The caller made sure nothing is shipped.
+        """
+        self._observe(offset, size)
+        while True:
+            base = content.base
+            pieces = list(content.pieces(offset, offset + size))
+            missing = [piece for piece in pieces if piece.data is None]
+            if not missing:
+                self._look_ahead(content)
+                return b"".join(piece.data for piece in pieces if piece.data is not None)
+            ram = [bytes(piece.data) if piece.data is not None else None for piece in pieces]
+            assert base is not None, "bytes of a base that is not there"
+            try:
+                self._look_ahead(content)
+                for i, piece in enumerate(pieces):
+                    if ram[i] is None:
+                        ram[i] = await self._stored(content, base, piece.start, piece.length)
+            except (PreconditionFailed, ObjectNotFound) as error:
+                if content.base == base:
+                    raise Stale(f"{base.key}: replaced by another writer while open here") from error
+                continue
+            return b"".join(part for part in ram if part is not None)
+
+    def close(self) -> None:
+        """Gives back what was read ahead."""
+        for segment in self._segments.values():
+            self._budget.charge(segment.start - segment.end)
+        self._segments.clear()
+        self._window = 0
+
+    # -- what is asked of the store --------------------------------------------------------------------------
+
+    async def _stored(self, content: Content, base: Base, start: int, length: int) -> bytes:
+        """[start, start+length) of the base, from segments where they have it."""
+        out: list[bytes] = []
+        at, end = start, start + length
+        while at < end:
+            segment = self._find(base, at)
+            if segment is None:
+                upto = min(
+                    [end, *(s.start for s in self._segments.values() if s.start > at and s.base == base)]
+                )
+                data = await self._fetch(content, base, at, upto)
+            else:
+                await segment.done.wait()
+                if segment.error is not None:
+                    self._drop(segment)
+                    continue
+                assert segment.data is not None
+                data = bytes(
+                    memoryview(segment.data)[at - segment.start : min(end, segment.end) - segment.start]
+                )
+            out.append(data)
+            at += len(data)
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _find(self, base: Base, at: int) -> Segment | None:
+        for segment in self._segments.values():
+            if segment.start <= at < segment.end and segment.base == base:
+                return segment
+        return None
+
+    async def _fetch(self, content: Content, base: Base, start: int, end: int) -> bytes:
+        """A read that a program waits for; a file that fits in one part is read whole and kept."""
+        whole = base.size <= min(content.part_size, FIRST_WINDOW) and content.base_limit == base.size
+        low, high = (0, base.size) if whole else (start, end)
+        got = await self._store.get(base.key, low, high - low, if_match=base.etag)
+        if len(got.data) != high - low:
+            raise PreconditionFailed(f"{base.key}: {len(got.data)} bytes where {high - low} were expected")
+        if not whole:
+            return bytes(got.data)
+        if content.base == base and content.base_limit == base.size:
+            content.remember(0, got.data)
+        return bytes(memoryview(got.data)[start:end])
+
+    # -- read-ahead ------------------------------------------------------------------------------------------
+
+    def _observe(self, offset: int, size: int) -> None:
+        """Grows the window while reads go on in order, closes it at a jump."""
+        if self._expected - SLACK <= offset <= self._expected + SLACK and offset + size > self._expected:
+            if self._expected:
+                self._window = min(max(self._window * 2, FIRST_WINDOW), self._limit)
+        elif not self._expected - SLACK <= offset < self._expected:
+            self._window = 0
+            self._ahead = 0
+        self._expected = max(offset + size, self._expected if self._window else 0)
+        for segment in [
+            s for s in self._segments.values() if s.end < offset - SLACK or s.start > self._far()
+        ]:
+            self._drop(segment)
+
+    def _far(self) -> int:
+        return self._expected + self._limit + SEGMENT
+
+    def _look_ahead(self, content: Content) -> None:
+        """Asks for what lies between the last request and the end of the window."""
+        base = content.base
+        if not self._window or base is None or base.size <= FIRST_WINDOW:
+            return
+        end = min(self._expected + self._window, content.base_limit)
+        at = max(self._ahead, self._expected)
+        step = min(SEGMENT, max(self._window // 4, FIRST_WINDOW // 2))
+        while at < end and (end - at >= step or end == content.base_limit):
+            upto = min(at + step, end)
+            if not self._budget.try_charge(upto - at):
+                self._window = max(self._window // 2, FIRST_WINDOW)
+                return
+            segment = Segment(base, at, upto)
+            self._segments[at] = segment
+            self._spawn(lambda segment=segment: self._fill(segment))  # type: ignore[misc]
+            at = self._ahead = upto
+
+    async def _fill(self, segment: Segment) -> None:
+        try:
+            got = await self._store.get(
+                segment.base.key, segment.start, segment.end - segment.start, if_match=segment.base.etag
+            )
+            if len(got.data) != segment.end - segment.start:
+                raise PreconditionFailed(f"{segment.base.key}: shorter than its listing says")
+            segment.data = got.data
+        except VfsError as error:
+            segment.error = error
+        except BaseException:
+            segment.error = Stale("the mount is ending")
+            raise
+        finally:
+            segment.done.set()
+
+    def _drop(self, segment: Segment) -> None:
+        if self._segments.get(segment.start) is segment:
+            del self._segments[segment.start]
+            self._budget.charge(segment.start - segment.end)

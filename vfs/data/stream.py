@@ -1,0 +1,113 @@
+"""Sends full parts to the store while the program goes on writing.
+
+A part leaves `live` when the writing position has passed its end. The first part stays in RAM, because programs go
+back to rewrite headers, and so does the part being written. What has been sent cannot be read or rewritten until the
+upload is complete: whoever wants that commits first.
+"""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from vfs.data.content import Content, Stream
+from vfs.errors import StoreError, VfsError, leading
+from vfs.store.base import Body, ObjectStore
+
+log = structlog.get_logger()
+
+
+def full_parts(content: Content, start: int, end: int) -> bool:
+    """True if a write of [start, end) reached the end of a part that may be sent now."""
+    size = content.part_size
+    last = end // size
+    return last >= 2 and last * size > start and content.live.covers((last - 1) * size, last * size)
+
+
+def next_full_part(content: Content) -> int | None:
+    """Number of the lowest part but the first that `live` covers wholly, None if there is none."""
+    size = content.part_size
+    number = 0
+    for start, buf in content.live:
+        first = max(start // size, number, 1)
+        if first * size >= start + len(buf):
+            continue
+        number = first
+        while (number + 1) * size <= content.size and content.live.covers(number * size, (number + 1) * size):
+            return number + 1
+        number = max(number + 1, (start + len(buf)) // size)
+    return None
+
+
+class Shipper:
+    """Uploads full parts of any content, at most `slots` parts of all files at once."""
+
+    def __init__(self, store: ObjectStore, slots: trio.CapacityLimiter) -> None:
+        self._store = store
+        self._slots = slots
+
+    async def ship(self, content: Content) -> None:
+        """Sends full parts until there are none, or a commit wants its turn. The caller pins the path.
+
+        Raises no VfsError: a failure sticks to the content, whose program hears of it at its next call.
+        """
+        async with content.lock:
+            try:
+                async with trio.open_nursery() as nursery:
+                    while content.error is None and not content.lock.statistics().tasks_waiting:
+                        number = next_full_part(content)
+                        if number is None or number > self._store.capabilities.max_parts:
+                            break
+                        await self._slots.acquire_on_behalf_of((content, number))
+                        try:
+                            stream = content.stream or await self._begin(content)
+                            body = self._take(content, number)
+                        except BaseException:
+                            self._slots.release_on_behalf_of((content, number))
+                            raise
+                        nursery.start_soon(self._send, content, stream, number, body)
+            except VfsError as error:
+                content.fail(error)
+            except BaseExceptionGroup as group:
+                if not isinstance(leading(group), VfsError):
+                    raise
+        if content.error is not None:
+            log.error("upload failed", key=content.subject.keys()[0], error=str(content.error))
+
+    async def _begin(self, content: Content) -> Stream:
+        meta = content.subject.meta()
+        upload = await self._store.create_upload(content.subject.keys()[0], meta)
+        content.stream = Stream(upload, meta, {})
+        return content.stream
+
+    def _take(self, content: Content, number: int) -> Body:
+        end = number * content.part_size
+        body = content.live.take(end - content.part_size, end)
+        content.shipping[number] = content.part_size
+        content.settle()
+        return body
+
+    async def _send(self, content: Content, stream: Stream, number: int, body: Body) -> None:
+        try:
+            stream.parts[number] = await self._store.upload_part(stream.upload, number, body)
+        except VfsError as error:
+            content.fail(error)
+        except BaseException:
+            content.fail(StoreError(f"part {number} was interrupted on its way to the store"))
+            raise
+        finally:
+            self._slots.release_on_behalf_of((content, number))
+            if number in content.shipping:
+                content.shipping[number] = 0
+            content.settle()
+
+    async def discard(self, content: Content) -> None:
+        """Gives the upload up, with all that was sent. The caller holds `content.lock`."""
+        stream, content.stream = content.stream, None
+        content.shipping.clear()
+        content.settle()
+        if stream is not None:
+            try:
+                await self._store.abort_upload(stream.upload)
+            except StoreError as error:
+                log.info("upload left behind", key=stream.upload.key, error=str(error))

@@ -1,0 +1,39 @@
+"""Server-side copies of any size, over any store: one call where it fits, a multipart copy where it does not."""
+
+from __future__ import annotations
+
+from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
+from vfs.types import Key
+
+
+async def copy_object(
+    store: ObjectStore, source: ObjectInfo, target: Key, meta: ObjectMeta | None = None
+) -> ObjectInfo:
+    """Copies the version `source` to `target`; `meta` None keeps its metadata.
+
+    Raises ObjectNotFound, PreconditionFailed when it is not the current version any more.
+    """
+    limits = store.capabilities
+    if_match = source.etag if limits.conditional_copy else None
+    if source.size <= limits.max_copy:
+        return await store.copy(source.key, target, meta, if_match=if_match)
+    if meta is None:
+        meta = source.meta or (await store.head(source.key)).meta
+    assert meta is not None, "head always gives the metadata"
+    upload = await store.create_upload(target, meta)
+    try:
+        parts = [
+            await store.copy_part(
+                upload,
+                number,
+                source.key,
+                start,
+                min(limits.max_copy, source.size - start),
+                if_match=if_match,
+            )
+            for number, start in enumerate(range(0, source.size, limits.max_copy), 1)
+        ]
+        return await store.complete_upload(upload, parts)
+    except BaseException:
+        await store.abort_upload(upload)
+        raise
