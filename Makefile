@@ -1,0 +1,85 @@
+# Two commands do all the set-up on Debian 12 or Ubuntu 24.04, as root or with sudo:
+#   make mount    system packages, virtual environment, agentfs, a mount of the embedded store
+#   make test     what the tests need as well, then all of them
+# Settings: MNT, AGENT_USER, STORE, PYTHON, VENV, e.g. `make mount MNT=/mnt/agent AGENT_USER=u1`.
+
+MNT ?= $(HOME)/agentfs
+AGENT_USER ?= $(shell id -un)
+STORE ?=
+VENV ?= .venv
+PYTHON ?=
+TESTS ?= tests
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
+UV := uv==0.13.8
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help mount umount test check fix install lock clean fuse-device
+.SILENT:
+
+help:
+	echo 'make mount     set everything up and mount at $(MNT) as user $(AGENT_USER) (MNT=... AGENT_USER=... STORE=...)'
+	echo 'make umount    unmount $(MNT)'
+	echo 'make test      set everything up and run all tests (TESTS=tests/unit for some)'
+	echo 'make check     ruff, mypy, import-linter, unit and contract tests: before every commit'
+	echo 'make fix       let ruff format the code and mend what it can'
+	echo 'make install   set everything up and leave the command at $(BIN)/agentfs'
+	echo 'make lock      renew the lock files in requirements/ from pyproject.toml'
+	echo 'make clean     remove caches and the virtual environment'
+
+mount: $(RUN)
+	VENV='$(VENV)' deploy/mount-default.sh '$(MNT)' '$(AGENT_USER)' '$(STORE)'
+
+umount: $(RUN)
+	$(BIN)/agentfs umount '$(MNT)'
+
+install: $(RUN)
+	echo 'agentfs is at $(BIN)/agentfs'
+
+check: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q tests/unit tests/contract
+
+test: $(DEV) fuse-device
+	deploy/system-packages.sh test
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+
+fix: $(DEV)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+fuse-device:
+	[ -c /dev/fuse ] || { echo 'No /dev/fuse, and these tests mount: run "modprobe fuse", or start the container with "--device /dev/fuse --cap-add SYS_ADMIN".' >&2; exit 1; }
+
+# The stamps are newer than what they were made from, so a second run costs nothing.
+$(RUN): requirements/build.txt requirements/run.txt pyproject.toml
+	deploy/system-packages.sh run
+	$(BIN)/python -c '' 2>/dev/null || { echo 'Making the virtual environment $(VENV)'; "$$(deploy/find-python.sh)" -m venv --clear '$(VENV)'; }
+	echo 'Installing agentfs and what it needs'
+	$(PIP) install --require-hashes -r requirements/build.txt
+	$(PIP) install --require-hashes --no-build-isolation -r requirements/run.txt
+	$(PIP) install --no-build-isolation --no-deps -e .
+	touch $@
+
+$(DEV): $(RUN) requirements/dev.txt
+	echo 'Installing what the checks and tests need'
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	touch $@
+
+lock:
+	"$$(deploy/find-python.sh)" -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip --quiet install '$(UV)'
+	requirements/compile.sh $(VENV)-lock/bin/uv
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
