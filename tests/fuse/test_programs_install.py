@@ -96,7 +96,7 @@ def test_uv_links_or_copies(disk: Disk, scratch: Path, cache: str) -> None:
     store = str((disk.path if cache == "on the mount" else disk.outside) / "cache")
     environment = disk.path / "env"
     disk.run(uv, "venv", "--offline", "--python", sys.executable, environment, UV_CACHE_DIR=store)
-    argv = [
+    argv: list[str | Path] = [
         uv,
         "pip",
         "install",
@@ -115,7 +115,7 @@ def test_npm_install(any_disk: Disk, scratch: Path) -> None:
     project = any_disk.path / "project"
     project.mkdir()
     (project / "package.json").write_text('{"name": "app", "version": "1.0.0", "private": true}')
-    npm = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--loglevel=error"]
+    npm: list[str | Path] = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--loglevel=error"]
     any_disk.run(*npm, _make_npm_package(scratch), cwd=project)
     command = project / "node_modules" / ".bin" / "demo-pack"
     assert any_disk.run(command, cwd=project) == ANSWER
