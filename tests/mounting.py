@@ -201,8 +201,9 @@ class Mount:
         if detached:
             detach(self.root)
 
-    def crash_and_restart(self) -> None:
-        self.kill9()
+    def restart_after_crash(self) -> None:
+        """Clears away what a killed daemon left mounted, and mounts again."""
+        detach(self.root)
         self.start()
 
     def close(self) -> None:

@@ -1,0 +1,153 @@
+"""The daemon is killed while programs write: what was acknowledged is there, and nothing else is.
+
+`fsync=no` is enough for this. A killed process loses what it had in its own memory and nothing of what it had
+handed to the kernel; only a power cut could tell the two apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeMount
+from tests.fuse import crash_writer
+from tests.fuse.crash_writer import Change, Content, State, generate
+from tests.mounting import Mount
+
+ROUNDS = 20
+DISCONNECTED = {errno.ENOTCONN, errno.ECONNABORTED}
+
+
+class Journal:
+    """What one thread of the writer had been told was durable when it lost its file system."""
+
+    def __init__(self, path: Path) -> None:
+        self.done: State = {}
+        self.gone: set[str] = set()
+        self.open: Change = {}
+        self.moved = False
+        self.error = 0
+        for line in map(json.loads, path.read_text().splitlines()):
+            if "begin" in line:
+                self.open = {name: (old, new) for name, (old, new) in line["begin"].items()}
+                self.moved = line["moved"]
+            elif "done" in line:
+                self._settle()
+            else:
+                self.error = line["error"]
+
+    def _settle(self) -> None:
+        for path, (_, new) in self.open.items():
+            self.done.pop(path, None)
+            self.gone.discard(path)
+            if new is None:
+                self.gone.add(path)
+            else:
+                self.done[path] = new
+        self.open = {}
+
+
+class Found:
+    """The files that the mount shows after the crash, held against what they may be."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        everything = list(root.rglob("*"))
+        self.paths = {str(path.relative_to(root)) for path in everything if not path.is_dir()}
+        self.directories = {path.relative_to(root).parts for path in everything if path.is_dir()}
+
+    def is_(self, path: str, content: Content | None) -> bool:
+        if content is None or path not in self.paths:
+            return content is None and path not in self.paths
+        return (self.root / path).read_bytes() == generate(content)
+
+    def judge(self, state: State, journals: list[Journal]) -> State:
+        """Asserts that nothing acknowledged is lost and nothing unknown is there; returns what is there."""
+        expected = dict(state)
+        for journal in journals:
+            expected |= journal.done
+            for path in journal.gone:
+                expected.pop(path, None)
+        for journal in journals:
+            for path in journal.open:
+                expected.pop(path, None)
+        for path, content in expected.items():
+            assert self.is_(path, content), self._difference(path, content)
+        for journal in journals:
+            expected |= self._unfinished(journal)
+        assert self.paths == set(expected), f"nobody wrote {self.paths - set(expected)}"
+        for parts in self.directories:
+            assert set(parts) <= crash_writer.DIRECTORIES, f"nobody made {parts}"
+        return expected
+
+    def _unfinished(self, journal: Journal) -> State:
+        """The job that was cut short: every file is what it was or what it was to be, never a mixture."""
+        there: State = {}
+        for path, (old, new) in journal.open.items():
+            candidates = [content for content in (old, new) if self.is_(path, content)]
+            assert candidates, f"neither old nor new: {self._difference(path, new)}"
+            if candidates[0] is not None:
+                there[path] = candidates[0]
+        if journal.moved:
+            for content in (old for old, new in journal.open.values() if new is None):
+                assert content in there.values(), f"lost on its way: {journal.open}"
+        return there
+
+    def _difference(self, path: str, content: Content | None) -> str:
+        if path not in self.paths:
+            return f"{path} is missing"
+        got, wanted = (self.root / path).read_bytes(), b"" if content is None else generate(content)
+        pairs = enumerate(zip(got, wanted, strict=False))
+        first = next((at for at, (one, other) in pairs if one != other), min(len(got), len(wanted)))
+        return f"{path}: {len(got)} bytes, not {len(wanted)}; they differ from byte {first} on"
+
+
+def _write_until_killed(mount: Mount, scratch: Path, state: State, seed: int) -> list[Journal]:
+    chance = random.Random(seed)
+    journals = scratch / f"journals{seed}"
+    journals.mkdir()
+    known = scratch / "state.json"
+    known.write_text(json.dumps(state))
+    argv = [sys.executable, crash_writer.__file__, mount.workspace, journals, known, str(seed)]
+    writer = subprocess.Popen([str(word) for word in argv])
+    while len(list(journals.iterdir())) < 4:
+        assert writer.poll() is None
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0.02, 1.2))
+    assert writer.poll() is None, "the writer failed before the crash"
+    mount.kill9(detached=False)
+    assert writer.wait(30) == 0
+    found = [Journal(path) for path in sorted(journals.iterdir())]
+    assert {journal.error for journal in found} <= DISCONNECTED, [journal.error for journal in found]
+    return found
+
+
+def _debris(mount: Mount) -> Iterator[str]:
+    for directory in (mount.root, mount.memory):
+        yield from os.listdir(directory)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
+def test_twenty_crashes_lose_nothing_acknowledged(mounts: MakeMount, scratch: Path, native: bool) -> None:
+    seed = int(os.environ.get("AGENTFS_TEST_SEED") or random.randrange(1 << 30))
+    mount = mounts(native=native)
+    state: State = {}
+    for number in range(ROUNDS):
+        sys.stderr.write(f"round {number}; AGENTFS_TEST_SEED={seed}\n")
+        journals = _write_until_killed(mount, scratch, state, seed + number)
+        mount.restart_after_crash()
+        state = Found(mount.workspace).judge(state, journals)
+        assert sorted(_debris(mount)) == ["memory", "workspace"]
+    assert len(state) > 20, "the writers hardly wrote"
+    mount.remount()
+    assert Found(mount.workspace).judge(state, []) == state
