@@ -1,0 +1,96 @@
+"""One mount for all the tests of a chapter: each works in a directory of its own.
+
+A chapter that sets `BOTH_STORES = True` runs twice: with all that the file:// store can do, and with only what
+S3 can do. Tests that need options of their own, or a mount that nobody else uses, take `mounts`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mounting import Mount, Options
+from tests.semantics.program import Stored
+
+HERE = Path(__file__).parent
+TEST_SECONDS = 120
+CHAPTER_SECONDS = 900
+
+Open = Callable[..., int]
+
+_numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents and item.path.name != "test_document.py":
+            item.add_marker(pytest.mark.fuse)
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "shared" in metafunc.fixturenames and getattr(metafunc.module, "BOTH_STORES", False):
+        metafunc.parametrize(
+            "shared", [True, False], ids=["native", "like-s3"], indirect=True, scope="module"
+        )
+
+
+@pytest.fixture(scope="module")
+def shared(mount_root: Path, request: pytest.FixtureRequest) -> Iterator[Mount]:
+    native = getattr(request, "param", True)
+    options = Options(native=native, seconds=CHAPTER_SECONDS)
+    made = Mount(Path(tempfile.mkdtemp(dir=mount_root)), options)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def disk(shared: Mount) -> Mount:
+    """The chapter's mount; started anew when a test before this one has ended it."""
+    if not shared.alive:
+        shared.crash_and_restart()
+    return shared
+
+
+@pytest.fixture
+def work(disk: Mount) -> Path:
+    """An empty directory on the mount."""
+    path = disk.workspace / f"test-{next(_numbers)}"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def stored(disk: Mount) -> Stored:
+    return Stored(disk)
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """os.open whose descriptors do not outlive the test: a mount in use cannot be unmounted."""
+    descriptors: list[int] = []
+
+    def open_(path: Path | str | bytes, flags: int, mode: int = 0o666) -> int:
+        descriptors.append(os.open(path, flags, mode))
+        return descriptors[-1]
+
+    yield open_
+    for descriptor in descriptors:
+        try:
+            os.close(descriptor)
+        except OSError:
+            continue  # the test closed it, or its file has failed: that is what it was about
