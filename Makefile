@@ -14,7 +14,6 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
-UV := uv==0.13.8
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 export PYTHON
 
@@ -29,7 +28,7 @@ help:
 	echo 'make check     ruff, mypy, import-linter, unit and contract tests: before every commit'
 	echo 'make fix       let ruff format the code and mend what it can'
 	echo 'make install   set everything up and leave the command at $(BIN)/agentfs'
-	echo 'make lock      renew the lock files in requirements/ from pyproject.toml'
+	echo 'make lock      renew the lock files in requirements/ from pyproject.toml (UPGRADE=--upgrade for the newest)'
 	echo 'make clean     remove caches and the virtual environment'
 
 mount: $(RUN)
@@ -74,11 +73,8 @@ $(DEV): $(RUN) requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	touch $@
 
-lock:
-	"$$(deploy/find-python.sh)" -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip --quiet install '$(UV)'
-	requirements/compile.sh $(VENV)-lock/bin/uv
-	rm -rf $(VENV)-lock
+lock: $(DEV)
+	requirements/compile.sh $(BIN)/uv $(UPGRADE)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -30,17 +30,12 @@ for purpose in "$@"; do
         want 'python3 python3-dev python3-venv' "$here/find-python.sh"
         ;;
     test)
-        want attr has setfattr
         want git has git
         want make has make
         want npm has npm
-        want procps has ps
-        want psmisc has fuser
         want rsync has rsync
         want sqlite3 has sqlite3
-        want strace has strace
         want unzip has unzip
-        want util-linux has findmnt
         want zip has zip
         ;;
     *)

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 compile() {
     target=requirements/$1.txt
     shift
+    # shellcheck disable=SC2086  # an option or nothing
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
         --default-index https://pypi.org/simple --custom-compile-command 'make lock' $upgrade \
         -o "$target" "$@"
