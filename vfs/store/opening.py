@@ -1,0 +1,87 @@
+"""From a store's URL to the store with all layers around it: the one place where they are put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from vfs.config import Config
+from vfs.errors import ConfigError
+from vfs.store.base import ObjectStore
+from vfs.store.layers import Deadline, Limit
+from vfs.store.local import LocalStore
+from vfs.store.metered import Metered
+
+_SWITCHES = {"yes": True, "no": False}
+_OPTIONS = ("fsync", "native", "xattr")
+
+AT_ONCE = 64
+"""Calls that a store serves at once; more wait. Well above what uploads and read-ahead keep in flight."""
+
+
+def open_store(url: str, config: Config) -> ObjectStore:
+    """The store at `url` ("" is the embedded default), ready to use.
+
+    From the outside in: Metered sees what callers see, Limit bounds the calls at work, Deadline each of them.
+    Raises ConfigError, one line that says what is allowed.
+    """
+    root, options = _parsed(url)
+    store = LocalStore(root, **options)
+    return Metered(Limit(Deadline(store, config.store_timeout), AT_ONCE))
+
+
+def describe(url: str) -> str:
+    """The URL as it may be shown: complete, and without user, password or query."""
+    if not url or url.startswith("/"):
+        return f"file://{url or default_root()}"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def default_root() -> Path:
+    """Where the embedded store lies if nothing is said (XDG Base Directory Specification)."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(data) if data.startswith("/") else Path.home() / ".local" / "share"
+    return base / "agentfs"
+
+
+def _parsed(url: str) -> tuple[Path, Mapping[str, bool]]:
+    if not url:
+        return default_root(), {}
+    if url.startswith("/"):
+        return Path(url), {}
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"store {url!r} is not a URL: use file:///absolute/directory") from error
+    if parts.scheme == "s3":
+        raise ConfigError(f"store {describe(url)!r}: this version has only file:///absolute/directory stores")
+    if parts.scheme != "file":
+        raise ConfigError(
+            f"store {describe(url)!r}: use file:///absolute/directory or a path that starts with /"
+        )
+    return _local_root(url, parts), _local_options(parts.query)
+
+
+def _local_root(url: str, parts: SplitResult) -> Path:
+    if parts.netloc or not parts.path.startswith("/"):
+        raise ConfigError(f"store {describe(url)!r}: the path must be absolute, file:///absolute/directory")
+    if parts.fragment:
+        raise ConfigError(f"store {describe(url)!r}: write '#' in a path as %23")
+    path = unquote(parts.path)
+    if "\0" in path:
+        raise ConfigError(f"store {describe(url)!r}: a path cannot contain a NUL byte")
+    return Path(path)
+
+
+def _local_options(query: str) -> dict[str, bool]:
+    options: dict[str, bool] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            raise ConfigError(f"store option {name!r} is unknown: a file:// store has {', '.join(_OPTIONS)}")
+        if value not in _SWITCHES:
+            raise ConfigError(f"store option {name}={value!r}: use {name}=yes or {name}=no")
+        options[name] = _SWITCHES[value]
+    return options
