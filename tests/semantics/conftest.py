@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.mountinfo import detach
 from tests.mounting import Mount, Options
 from tests.semantics.program import Stored
 
@@ -94,3 +96,12 @@ def opened() -> Iterator[Open]:
             os.close(descriptor)
         except OSError:
             continue  # the test closed it, or its file has failed: that is what it was about
+
+
+@pytest.fixture
+def small_store(mount_root: Path) -> Iterator[Path]:
+    """A directory for a store that has room for 8 MiB and no more."""
+    path = Path(tempfile.mkdtemp(dir=mount_root))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)], check=True)
+    yield path
+    detach(path)
