@@ -51,6 +51,9 @@ class Config:
     space_timeout: float = 300.0
     """Longest a writer waits for room under `ram_limit` before it gets EIO."""
 
+    path_timeout: float = 600.0
+    """Longest a program waits for a rename of a directory above it before it gets EIO."""
+
     fuse_tasks: int = 48
     """FUSE requests served at once; each holds a buffer of about 1 MiB in libfuse."""
     max_handles: int = 65_536

@@ -67,9 +67,13 @@ class Budget:
             self.wake()
 
     def wake(self) -> None:
-        """Lets the waiting look again. Cheap when nobody waits."""
-        if self._room and self.used <= self.limit:
+        """Lets the waiting look again, or asks for more room when there is still none."""
+        if not self._room:
+            return
+        if self._fits():
             self._room.unpark_all()
+        else:
+            self.on_pressure()
 
     def try_charge(self, n: int) -> bool:
         """Takes `n` bytes if they fit without making anybody wait; for read-ahead and other luxuries."""
@@ -99,11 +103,9 @@ class Budget:
     def _shed(self, n: int) -> None:
         while self._clean and self.used + n > self.limit:
             victim, _ = self._clean.popitem(last=False)
-            self._release(victim, victim.drop_clean())
-
-    def _release(self, _victim: Droppable, freed: int) -> None:
-        self._clean_bytes -= freed
-        self.used -= freed
+            freed = victim.drop_clean()
+            self._clean_bytes -= freed
+            self.used -= freed
 
     def set_clean(self, holder: Droppable, n: int) -> None:
         """`holder` keeps `n` bytes of clean data from now on, most recently used of all. 0 removes it.

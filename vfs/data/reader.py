@@ -140,13 +140,13 @@ class Reader:
 
     def _observe(self, offset: int, size: int) -> None:
         """Grows the window while reads go on in order, closes it at a jump."""
-        if self._expected - SLACK <= offset <= self._expected + SLACK and offset + size > self._expected:
+        if abs(offset - self._expected) > SLACK:
+            self._window = self._ahead = 0
+            self._expected = offset + size
+        elif offset + size > self._expected:
             if self._expected:
                 self._window = min(max(self._window * 2, FIRST_WINDOW), self._limit)
-        elif not self._expected - SLACK <= offset < self._expected:
-            self._window = 0
-            self._ahead = 0
-        self._expected = max(offset + size, self._expected if self._window else 0)
+            self._expected = offset + size
         for segment in [
             s for s in self._segments.values() if s.end < offset - SLACK or s.start > self._far()
         ]:

@@ -59,15 +59,15 @@ def decode(info: ObjectInfo, defaults: Defaults) -> Attr:
     if info.meta is None or not info.meta.metadata:
         return plain
     meta = info.meta.metadata
-    mtime = _time(meta.get("mtime")) or _time(meta.get("file-mtime")) or info.modified_ns
+    mtime = _time(meta.get("mtime", meta.get("file-mtime")), info.modified_ns)
     return Attr(
         mode=_mode(meta, plain.mode, directory),
         uid=_integer(meta.get("uid", meta.get("file-owner")), plain.uid),
         gid=_integer(meta.get("gid", meta.get("file-group")), plain.gid),
         size=plain.size,
         mtime_ns=mtime,
-        ctime_ns=_time(meta.get("ctime")) or mtime,
-        atime_ns=_time(meta.get("atime")) or mtime,
+        ctime_ns=_time(meta.get("ctime"), mtime),
+        atime_ns=_time(meta.get("atime"), mtime),
         rdev=_integer(meta.get("rdev"), 0),
         xattrs=_xattrs(meta.get("xattr")),
     )
@@ -134,18 +134,15 @@ def _integer(text: str | None, default: int) -> int:
     return value if 0 <= value < 1 << 32 else default
 
 
-def _time(text: str | None) -> int:
-    """Nanoseconds; 0 when missing or unreadable. Digits are cut up by hand: a float would lose some."""
-    if not text:
-        return 0
-    text = text.removesuffix("ns")
-    whole, _, fraction = text.partition(".")
+def _time(text: str | None, default: int) -> int:
+    """Nanoseconds. Digits are cut up by hand: a float would lose some."""
+    whole, _, fraction = (text or "").removesuffix("ns").partition(".")
     try:
         seconds = int(whole)
         nanos = int(fraction[:9].ljust(9, "0")) if fraction else 0
     except ValueError:
-        return 0
-    return seconds * NANO + nanos if abs(seconds) < 1 << 40 else 0
+        return default
+    return seconds * NANO + nanos if abs(seconds) < 1 << 40 else default
 
 
 def _stamp(time_ns: int) -> str:

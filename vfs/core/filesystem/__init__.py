@@ -1,0 +1,170 @@
+"""The file system: a volume, and every operation on it, a file per family."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from vfs.core.filesystem import attributes as _attributes
+from vfs.core.filesystem import create as _create
+from vfs.core.filesystem import directories as _directories
+from vfs.core.filesystem import files as _files
+from vfs.core.filesystem import lookup as _lookup
+from vfs.core.filesystem import remove as _remove
+from vfs.core.filesystem import rename as _rename
+from vfs.core.inodes import ROOT, Inode
+from vfs.core.volume import Volume
+from vfs.data.budget import BudgetStatistics
+from vfs.errors import PreconditionFailed, StoreError, VfsError, leading
+from vfs.layout import ROOTS
+from vfs.meta.attrs import Defaults, encode, now_ns
+from vfs.meta.cache import Entry, MetaStatistics
+from vfs.store.base import ObjectMeta
+from vfs.types import ETag, Key
+
+Changes = _attributes.Changes
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemStatistics:
+    """State of a mount at one moment. Bytes, and counts."""
+
+    open_files: int
+    dirty_files: int
+    dirty_bytes: int
+    ram_used: int
+    ram_limit: int
+    inodes: int
+    cached_attributes: int
+    last_error: str
+    budget: BudgetStatistics
+    meta: MetaStatistics
+
+
+class FileSystem(Volume):
+    """What a disk does, over an object store. Every operation raises only VfsError and its kin."""
+
+    lookup = _lookup.lookup
+    forget = _lookup.forget
+    getattr = _lookup.getattr_
+    readlink = _lookup.readlink
+    create = _create.create
+    mkdir = _create.mkdir
+    mknod = _create.mknod
+    symlink = _create.symlink
+    link = _create.link
+    open = _files.open_
+    read = _files.read
+    write = _files.write
+    flush = _files.flush
+    fsync = _files.fsync
+    release = _files.release
+    opendir = _directories.opendir
+    entries = _directories.entries
+    releasedir = _directories.releasedir
+    fsyncdir = _directories.fsyncdir
+    unlink = _remove.unlink
+    rmdir = _remove.rmdir
+    rename = _rename.rename
+    setattr = _attributes.setattr_
+    getxattr = _attributes.getxattr
+    listxattr = _attributes.listxattr
+    setxattr = _attributes.setxattr
+    removexattr = _attributes.removexattr
+    usage = _attributes.usage
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The background tasks. On leaving, everything is made durable that can be."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self._make_roots()
+            nursery.start_soon(self.writeback.run)
+            try:
+                yield
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(self.config.space_timeout):
+                    try:
+                        await self.drain()
+                    except VfsError as error:
+                        self.last_error = str(error)
+                nursery.cancel_scope.cancel()
+        self._nursery = None
+
+    async def _make_roots(self) -> None:
+        defaults = Defaults.of(self.config)
+        for name in ROOTS:
+            key = self.layout.dir_key(name)
+            entry = await self.cache.lookup(name)
+            if entry is None or not entry.marker:
+                attr = defaults.attr(directory=True, size=0, time_ns=now_ns())
+                etag = ETag("")
+                if not self.config.read_only:
+                    meta = encode(attr, name, self.store.capabilities.max_metadata)
+                    etag = (await self._put_root(key, meta)) or etag
+                entry = Entry(attr, etag)
+            root = self.table.add(self.table.root, name, entry.attr, entry.etag)
+            root.lookups += 1  # the roots stay while the mount lives
+
+    async def _put_root(self, key: Key, meta: ObjectMeta) -> ETag | None:
+        try:
+            return (await self.store.put(key, (), meta)).etag
+        except PreconditionFailed:
+            return None
+
+    async def drain(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Makes everything durable. `progress` gets the files and bytes left. Raises the first failure."""
+        failures: list[VfsError] = []
+        inodes = self.dirty_inodes()
+        left = len(inodes)
+
+        async def one(inode: Inode) -> None:
+            nonlocal left
+            async with self.parallel:
+                try:
+                    await self.durable(inode)
+                except VfsError as error:
+                    failures.append(error)
+            left -= 1
+            if progress is not None:
+                progress(left, self.budget.dirty)
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for inode in inodes:
+                    nursery.start_soon(one, inode)
+        except BaseExceptionGroup as group:
+            raise leading(group) from group
+        await self.store_late_directories()
+        if failures:
+            raise StoreError(f"{len(failures)} files could not be stored: {failures[0]}") from failures[0]
+
+    def statistics(self) -> FileSystemStatistics:
+        budget = self.budget.statistics()
+        meta = self.cache.statistics()
+        return FileSystemStatistics(
+            open_files=self.handles.statistics().files,
+            dirty_files=len(self.writeback.dirty),
+            dirty_bytes=sum(content.charged for content in self.writeback.dirty),
+            ram_used=budget.used,
+            ram_limit=self.config.ram_limit,
+            inodes=self.table.statistics().inodes,
+            cached_attributes=meta.attributes,
+            last_error=self.last_error,
+            budget=budget,
+            meta=meta,
+        )
+
+    def check(self) -> None:
+        """Raises AssertionError where an invariant of the tables does not hold."""
+        self.table.check()
+        self.budget.check()
+        for inode in self.table:
+            if inode.content is not None:
+                inode.content.check()
+
+
+__all__ = ["ROOT", "Changes", "FileSystem", "FileSystemStatistics"]

@@ -1,0 +1,198 @@
+"""Open files: open, read, write, flush, fsync, release."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+
+import structlog
+
+from vfs.core.filesystem.lookup import refresh
+from vfs.core.handles import FileHandle
+from vfs.core.inodes import Inode
+from vfs.core.volume import Volume, can_write
+from vfs.data.content import Content
+from vfs.data.reader import Reader
+from vfs.data.stream import full_parts
+from vfs.errors import BadHandle, FileTooBig, IsDirectory, NotFound, VfsError
+from vfs.meta.attrs import now_ns
+from vfs.types import Attr, Caller, Fh, Ino
+
+log = structlog.get_logger()
+
+
+async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHandle:
+    """Opens an existing file; O_TRUNC empties it, and the store keeps the old content until the next commit."""
+    inode = volume.table.get(ino)
+    if inode.attr.is_dir:
+        raise IsDirectory(f"inode {ino}")
+    if not inode.handles:
+        await refresh(volume, inode)
+    return await open_inode(volume, inode, flags, caller)
+
+
+async def open_inode(volume: Volume, inode: Inode, flags: int, caller: Caller) -> FileHandle:
+    """A handle on an inode that is current."""
+    if not inode.names and not inode.handles:
+        raise NotFound(f"inode {inode.ino} has no name")
+    content = volume.content(inode)
+    reader = Reader(volume.store, volume.budget, volume.spawn, volume.config.read_ahead)
+    handle = FileHandle(volume.handles.reserve(), inode, content, reader, flags, caller.uid)
+    volume.handles.add_file(handle)
+    try:
+        if flags & os.O_TRUNC and can_write(flags):
+            await resize(volume, inode, content, 0, handle.uid)
+    except BaseException:
+        volume.handles.remove_file(handle.fh)
+        raise
+    return handle
+
+
+async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
+    """Bytes of the file; fewer than asked only at its end."""
+    handle = volume.handles.file(fh)
+    if not handle.can_read:
+        raise BadHandle("not open for reading")
+    content = handle.content
+    await _bring_home(volume, handle.inode, content, offset, offset + size)
+    return await handle.reader.read(content, offset, size)
+
+
+async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
+    """Accepts all of `data`, after waiting for room in RAM. Raises the error that sticks to the file."""
+    handle = volume.handles.file(fh)
+    if not handle.can_write:
+        raise BadHandle("not open for writing")
+    content, inode = handle.content, handle.inode
+    end = offset + len(data)
+    check_size(volume, end)
+    content.raise_error()
+    await volume.budget.room()
+    await _bring_home(volume, inode, content, offset, end)
+    content.raise_error()
+    content.write(offset, data)
+    now = now_ns()
+    mode = without_privileges(inode.attr) if handle.uid else inode.attr.mode
+    inode.attr = replace(inode.attr, mode=mode, size=content.size, mtime_ns=now, ctime_ns=now)
+    volume.changed(inode)
+    if not content.shipper and full_parts(content, offset, end):
+        content.shipper = True
+        volume.spawn(lambda: volume.ship(inode, content))
+    return len(data)
+
+
+async def flush(volume: Volume, fh: Fh) -> None:
+    """close(2) of a descriptor that can write returns 0 only when everything is stored."""
+    handle = volume.handles.file(fh)
+    if handle.can_write:
+        await volume.durable(handle.inode)
+
+
+async def fsync(volume: Volume, fh: Fh) -> None:
+    """Returns when everything written before is stored. Attributes go along (fdatasync costs the same)."""
+    await volume.durable(volume.handles.file(fh).inode)
+
+
+async def release(volume: Volume, fh: Fh) -> None:
+    """The last descriptor of a handle is gone. What mmap wrote after close is stored now."""
+    handle = volume.handles.remove_file(fh)
+    handle.reader.close()
+    inode, content = handle.inode, handle.content
+    if inode.handles:
+        return
+    if not inode.names:
+        await _bury(volume, inode)
+        return
+    try:
+        if content.dirty and content.error is None:
+            await volume.durable(inode)
+    except VfsError as error:
+        log.error("mapped data could not be stored", path=inode.path(), error=str(error))
+    if inode.handles:
+        return
+    if content.error is not None:
+        revert(volume, inode, content)
+    elif inode.content is content and not content.dirty and not len(content.clean):
+        volume.release_content(inode)
+    if not inode.lookups:
+        volume.table.reap(inode)
+
+
+async def _bury(volume: Volume, inode: Inode) -> None:
+    """The last handle of a file without a name is closed: its content goes."""
+    content = inode.content
+    if content is not None:
+        async with content.lock:
+            await volume.shipper.discard(content)
+    volume.release_content(inode)
+    orphan, inode.orphan = inode.orphan, None
+    inode.attrs_dirty = False
+    volume.table.reap(inode)
+    if orphan is not None and inode.etag is not None:
+        await volume.delete_quietly(orphan)
+
+
+def revert(volume: Volume, inode: Inode, content: Content) -> None:
+    """What could not be stored is given up, as every program was told. The name shows what is stored."""
+    path = inode.path()
+    log.error("file was not stored; its last stored version remains", path=path, error=str(content.error))
+    if content.stream is not None:
+        upload = content.stream.upload
+        content.stream = None
+
+        async def abort() -> None:
+            try:
+                await volume.store.abort_upload(upload)
+            except VfsError as error:
+                log.info("upload left behind", key=upload.key, error=str(error))
+
+        volume.spawn(abort)
+    volume.release_content(inode)
+    volume.cache.forget(path)
+    inode.attrs_dirty = False
+    inode.stale_pages = True
+    for parent, name in list(inode.names):
+        if inode.etag is None:
+            volume.detach(parent, name)
+        volume.dropped(parent.ino, name.encode())
+
+
+async def _bring_home(volume: Volume, inode: Inode, content: Content, start: int, end: int) -> None:
+    """Commits when part of a range is in an upload: only then can it be read or written again."""
+    while content.shipped(start, min(end, content.size)):
+        content.raise_error()
+        async with volume.paths.pinned(inode):
+            if inode.content is content:
+                await volume.commit(inode)
+            else:
+                await volume.committer.commit(content)
+
+
+async def resize(volume: Volume, inode: Inode, content: Content, size: int, uid: int) -> None:
+    """Cuts or extends a content; what it gains reads as zeros."""
+    check_size(volume, size)
+    content.raise_error()
+    while content.shipped(size, content.size):
+        async with volume.paths.pinned(inode):
+            await volume.committer.unship(content, size)
+        content.raise_error()
+    content.truncate(size)
+    now = now_ns()
+    mode = without_privileges(inode.attr) if uid else inode.attr.mode
+    inode.attr = replace(inode.attr, mode=mode, size=size, mtime_ns=now, ctime_ns=now)
+    volume.changed(inode)
+
+
+def without_privileges(attr: Attr) -> int:
+    """The mode without setuid, and without setgid where it means privilege (inode(7))."""
+    mode = attr.mode & ~stat.S_ISUID
+    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
+
+
+def check_size(volume: Volume, size: int) -> None:
+    """Raises FileTooBig past what the store can hold in one object."""
+    limits = volume.store.capabilities
+    largest = min(limits.max_object, limits.max_parts * volume.config.part_size)
+    if size > largest:
+        raise FileTooBig(f"{size} bytes; the largest file on this mount is {largest}")

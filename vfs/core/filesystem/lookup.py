@@ -1,0 +1,61 @@
+"""Finding names, and the kernel's reference counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vfs.core.inodes import ROOT, Inode
+from vfs.core.volume import Volume
+from vfs.errors import ObjectNotFound, Stale
+from vfs.layout import decode_name
+from vfs.types import Ino
+
+
+async def lookup(volume: Volume, parent: Ino, name: bytes) -> Inode | None:
+    """The entry, its lookup count one higher; None if there is none. Raises NameTooLong, NameNotText."""
+    directory = volume.directory(parent)
+    if name in (b".", b".."):
+        inode = directory if name == b"." or directory.parent is None else directory.parent
+        return volume.table.remember(inode)
+    text = decode_name(name)
+    async with volume.paths.pinned(directory):
+        found = await volume.resolve(directory, text)
+        return volume.table.remember(found) if found is not None else None
+
+
+def forget(volume: Volume, counts: Sequence[tuple[Ino, int]]) -> None:
+    """The kernel dropped this many references of each inode."""
+    for ino, count in counts:
+        volume.table.forget(ino, count)
+
+
+async def getattr_(volume: Volume, ino: Ino) -> Inode:
+    """The inode with attributes no older than the cache allows."""
+    inode = volume.table.get(ino)
+    await refresh(volume, inode)
+    return inode
+
+
+async def refresh(volume: Volume, inode: Inode) -> None:
+    """Asks the store again when what is known has expired. Raises Stale when the name is gone there."""
+    if inode.ino == ROOT or inode.busy or not inode.names:
+        return
+    parent, name = inode.names[0]
+    if parent.ino == ROOT:
+        return
+    async with volume.paths.pinned(parent):
+        if await volume.resolve(parent, name) is not inode and not inode.handles:
+            raise Stale(f"{name!r} was deleted or replaced by another writer")
+
+
+async def readlink(volume: Volume, ino: Ino) -> bytes:
+    """The text of a symbolic link."""
+    inode = volume.table.get(ino)
+    if inode.target is None:
+        async with volume.paths.pinned(inode):
+            try:
+                got = await volume.store.get(volume.keys(inode)[0])
+            except ObjectNotFound as error:
+                raise Stale("the link was deleted by another writer") from error
+            inode.target = bytes(got.data)
+    return inode.target

@@ -1,0 +1,270 @@
+"""rename: files and trees, over existing targets, NOREPLACE and EXCHANGE.
+
+A store that can rename does it in one step. On all others everything is copied before anything is deleted, so that
+an interruption leaves both names and never neither, and a second try finishes it.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import trio
+
+from vfs.core.filesystem.remove import drop_object, find, forget_name, require_empty
+from vfs.core.inodes import ROOT, Inode, join
+from vfs.core.volume import Volume
+from vfs.errors import (
+    Exists,
+    InvalidArgument,
+    IsDirectory,
+    NotDirectory,
+    NotFound,
+    NotPermitted,
+    StoreError,
+    leading,
+)
+from vfs.layout import decode_name
+from vfs.meta.cache import Entry
+from vfs.store.base import ObjectInfo
+from vfs.store.copying import copy_object
+from vfs.types import Ino, Key
+
+NOREPLACE = 1
+EXCHANGE = 2
+"""Flags of renameat2(2)."""
+
+DELETE_BATCH = 1000
+"""Keys in one delete_many."""
+
+
+async def rename(
+    volume: Volume, parent: Ino, name: bytes, new_parent: Ino, new_name: bytes, flags: int = 0
+) -> None:
+    """Gives a file or a tree another name. It is stored under the new one when this returns."""
+    if flags not in (0, NOREPLACE, EXCHANGE):
+        raise InvalidArgument(f"rename flags {flags:#x}")
+    source_dir, target_dir = volume.directory(parent), volume.directory(new_parent)
+    if ROOT in (source_dir.ino, target_dir.ino):
+        raise NotPermitted("'workspace' and 'memory' keep their names and hold everything else")
+    source_name, target_name = decode_name(name), decode_name(new_name)
+    while True:
+        source = await find(volume, source_dir, source_name)
+        async with volume.paths.pinned(target_dir):
+            target = await volume.resolve(target_dir, target_name)
+        if source is target:
+            return
+        movers = (source,) if target is None else (source, target)
+        async with volume.paths.moving(movers, source_dir, target_dir):
+            if source_dir.children.get(source_name) is not source:
+                continue
+            if target_dir.children.get(target_name) is not target:
+                continue
+            move = _Move(volume, source_dir, source_name, source, target_dir, target_name, target)
+            await (move.exchange() if flags == EXCHANGE else move.replace(flags))
+            return
+
+
+class _Move:
+    """One rename, its inodes held exclusively."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        source_dir: Inode,
+        source_name: str,
+        source: Inode,
+        target_dir: Inode,
+        target_name: str,
+        target: Inode | None,
+    ) -> None:
+        self.volume = volume
+        self.source_dir, self.source_name, self.source = source_dir, source_name, source
+        self.target_dir, self.target_name, self.target = target_dir, target_name, target
+        self.source_path = join(source_dir, source_name)
+        self.target_path = join(target_dir, target_name)
+        self.source_key = self._key(source, self.source_path)
+        self.target_key = self._key(source, self.target_path)
+
+    def _key(self, inode: Inode, path: str) -> Key:
+        layout = self.volume.layout
+        layout.dir_key(path)
+        return layout.dir_key(path) if inode.attr.is_dir else layout.file_key(path)
+
+    async def replace(self, flags: int) -> None:
+        volume, source, target = self.volume, self.source, self.target
+        if target is not None:
+            if flags == NOREPLACE:
+                raise Exists(self.target_name)
+            await self._require_replaceable(target)
+        await self._store(source)
+        await volume.mark(self.source_dir)
+        if source.attr.is_dir:
+            await self._move_tree(target)
+        else:
+            await self._move_file(target)
+        if target is not None:
+            forget_name(volume, self.target_dir, self.target_name)
+        self._relink()
+        volume.touch(self.source_dir)
+        volume.touch(self.target_dir)
+
+    async def _require_replaceable(self, target: Inode) -> None:
+        if self.source.attr.is_dir:
+            if not target.attr.is_dir:
+                raise NotDirectory(self.target_name)
+            await require_empty(self.volume, target)
+        elif target.attr.is_dir:
+            raise IsDirectory(self.target_name)
+
+    async def _store(self, inode: Inode) -> None:
+        """What is dirty is stored under the old name first; the copies then have it."""
+        for node in (inode, *inode.below()):
+            if node.attr.is_file and node.content is not None and (node.content.dirty or node.attrs_dirty):
+                await self.volume.commit(node)
+            elif node.attrs_dirty:
+                await self.volume.store_attrs(node)
+
+    async def _move_file(self, target: Inode | None) -> None:
+        volume, source = self.volume, self.source
+        if target is not None and target.handles:
+            await drop_object(volume, self.target_dir, self.target_name, target)
+        assert source.etag is not None, "committed"
+        if volume.store.capabilities.rename:
+            await volume.store.rename(self.source_key, self.target_key)
+            return
+        stored = ObjectInfo(self.source_key, source.attr.size, source.etag, 0, volume.meta(source))
+        info = await copy_object(volume.store, stored, self.target_key)
+        await volume.store.delete(self.source_key)
+        source.etag = info.etag
+
+    async def _move_tree(self, target: Inode | None) -> None:
+        volume = self.volume
+        if volume.store.capabilities.rename:
+            await volume.store.rename(self.source_key, self.target_key)
+            return
+        moved = await self._copy_tree(self.source_key, self.target_key)
+        if target is not None and target.marker and self.source_key not in moved:
+            await volume.store.delete(self.target_key)
+        await self._delete_all(list(moved))
+        for node in self.source.below():
+            if node.names and not node.attr.is_dir and node.etag is not None:
+                for key in self._own_keys(node):
+                    if key in moved:
+                        node.etag = moved[key].etag
+                        if node.content is not None and node.content.base is not None:
+                            node.content.rebase(moved[key])
+
+    def _own_keys(self, node: Inode) -> list[Key]:
+        return [key for key in self.volume.keys(node) if key.startswith(self.source_key)]
+
+    async def _copy_tree(self, source: Key, target: Key) -> dict[Key, ObjectInfo]:
+        """Copies everything under a prefix, in parallel. Returns old key -> new object."""
+        volume = self.volume
+        moved: dict[Key, ObjectInfo] = {}
+
+        async def one(info: ObjectInfo) -> None:
+            async with volume.parallel:
+                moved[info.key] = await copy_object(volume.store, info, Key(target + info.key[len(source) :]))
+
+        token: str | None = None
+        while True:
+            page = await volume.store.list(source, token=token)
+            try:
+                async with trio.open_nursery() as nursery:
+                    for info in page.objects:
+                        nursery.start_soon(one, info)
+            except BaseExceptionGroup as group:
+                raise leading(group) from group
+            token = page.token
+            if token is None:
+                return moved
+
+    async def _delete_all(self, keys: list[Key]) -> None:
+        for start in range(0, len(keys), DELETE_BATCH):
+            failed = await self.volume.store.delete_many(keys[start : start + DELETE_BATCH])
+            if failed:
+                first = next(iter(failed.values()))
+                raise StoreError(
+                    f"{len(failed)} objects were copied but not deleted: {first.key}: {first.reason}"
+                )
+
+    def _relink(self) -> None:
+        """The tree follows the store, and so does what is remembered of it."""
+        volume, source = self.volume, self.source
+        if source.attr.is_dir:
+            volume.cache.forget(self.source_path)
+            volume.cache.forget(self.target_path)
+        volume.cache.drop(self.source_path)
+        volume.table.move(self.source_dir, self.source_name, self.target_dir, self.target_name)
+        assert source.etag is not None
+        volume.cache.put(self.target_path, Entry(source.attr, source.etag, source.marker))
+        self._follow(source)
+
+    def _follow(self, inode: Inode) -> None:
+        """Contents read from their new keys from now on."""
+        for node in (inode, *inode.below()):
+            content = node.content
+            if content is not None and content.base is not None and node.names and node.etag is not None:
+                content.rebase(ObjectInfo(self.volume.keys(node)[0], content.base.size, node.etag, 0))
+
+    # -- exchange --------------------------------------------------------------------------------------------
+
+    async def exchange(self) -> None:
+        """Two names change places. Without help of the store: by way of a private key, in three moves."""
+        volume, source, target = self.volume, self.source, self.target
+        if target is None:
+            raise NotFound(self.target_name)
+        self._refuse_nesting(target)
+        await self._store(source)
+        await self._store(target)
+        target_key = self._key(target, self.target_path)
+        if volume.store.capabilities.exchange:
+            await volume.store.exchange(self.source_key, target_key)
+        else:
+            await self._three_moves(target, target_key)
+        for path in (self.source_path, self.target_path):
+            volume.cache.forget(path)
+        volume.table.unlink(self.source_dir, self.source_name)
+        volume.table.unlink(self.target_dir, self.target_name)
+        volume.table.link(source, self.target_dir, self.target_name)
+        volume.table.link(target, self.source_dir, self.source_name)
+        for inode in (source, target):
+            self._follow(inode)
+            for parent in {self.source_dir, self.target_dir}:
+                volume.touch(parent)
+
+    def _refuse_nesting(self, target: Inode) -> None:
+        if self.source in self.target_dir.ancestry() or target in self.source_dir.ancestry():
+            raise InvalidArgument("a directory cannot change places with what is in it")
+
+    async def _three_moves(self, target: Inode, target_key: Key) -> None:
+        volume = self.volume
+        slash = "/" if self.source.attr.is_dir else ""
+        aside = Key(volume.layout.private_key("exchange", secrets.token_hex(8)) + slash)
+        to_source = self._key(target, self.source_path)
+        await self._transfer(self.source_key, aside)
+        etags = await self._transfer(target_key, to_source)
+        self._adopt_etags(target, target_key, etags)
+        etags = await self._transfer(aside, self.target_key)
+        renamed = {Key(self.source_key + key[len(aside) :]): info for key, info in etags.items()}
+        self._adopt_etags(self.source, self.source_key, renamed)
+
+    async def _transfer(self, source: Key, target: Key) -> dict[Key, ObjectInfo]:
+        if self.volume.store.capabilities.rename:
+            await self.volume.store.rename(source, target)
+            return {}
+        if source.endswith("/"):
+            moved = await self._copy_tree(source, target)
+            await self._delete_all(list(moved))
+            return moved
+        info = await copy_object(self.volume.store, await self.volume.store.head(source), target)
+        await self.volume.store.delete(source)
+        return {source: info}
+
+    def _adopt_etags(self, inode: Inode, old_key: Key, moved: dict[Key, ObjectInfo]) -> None:
+        for node in (inode, *inode.below()):
+            if node.attr.is_dir:
+                continue
+            for key in self.volume.keys(node):
+                if key in moved:
+                    node.etag = moved[key].etag

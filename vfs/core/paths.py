@@ -1,0 +1,76 @@
+"""Holds paths still: whoever uses a key pins its path, whoever changes keys waits for the pins.
+
+A key is computed from the tree, and used in a request that takes a while. A rename in between would send the object
+to a place where nobody looks for it. So operations pin the inodes whose keys they use, and renames and removals move
+what they rename exclusively. All that one operation needs is taken at once or not at all: nobody holds one and waits
+for another, so nobody can wait in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from vfs.core.inodes import Inode, InodeTable
+from vfs.errors import StoreTimeout
+
+
+class Paths:
+    """INVARIANT: `pins` of an inode counts the pins on it and on everything below; none while it is moving."""
+
+    def __init__(self, table: InodeTable, timeout: float) -> None:
+        self._table = table
+        self._timeout = timeout
+        self._changed = trio.lowlevel.ParkingLot()
+
+    @asynccontextmanager
+    async def pinned(self, *inodes: Inode) -> AsyncIterator[None]:
+        """The keys of these stay what they are."""
+        while any(node.moving for inode in inodes for node in inode.ancestry()):
+            await self._wait()
+        held = [node for inode in inodes for node in inode.ancestry()]
+        for node in held:
+            node.pins += 1
+        try:
+            yield
+        finally:
+            self._unpin(held)
+
+    @asynccontextmanager
+    async def moving(self, movers: tuple[Inode, ...], *pinned: Inode) -> AsyncIterator[None]:
+        """Nobody else uses a key of the `movers` or of anything below them; the keys of `pinned` stay."""
+        unique = tuple(dict.fromkeys(movers))
+        while any(mover.pins or mover.moving for mover in unique) or any(
+            node.moving for inode in (*unique, *pinned) for node in inode.ancestry()
+        ):
+            await self._wait()
+        parents = [parent for mover in unique for parent, _ in mover.names]
+        held = [node for inode in (*pinned, *parents) for node in inode.ancestry()]
+        for node in held:
+            node.pins += 1
+        for mover in unique:
+            mover.moving = True
+        try:
+            yield
+        finally:
+            for mover in unique:
+                mover.moving = False
+            self._unpin(held)
+            for mover in unique:
+                self._table.reap(mover)
+
+    async def _wait(self) -> None:
+        with trio.move_on_after(self._timeout) as scope:
+            await self._changed.park()
+        if scope.cancelled_caught:
+            raise StoreTimeout(f"a rename or an upload held this path for {self._timeout:.0f} s")
+
+    def _unpin(self, held: list[Inode]) -> None:
+        for node in held:
+            node.pins -= 1
+        self._changed.unpark_all()
+        for node in held:
+            if not node.pins and not node.lookups:
+                self._table.reap(node)

@@ -1,0 +1,354 @@
+"""The state of one mount and the few moves that every operation is made of.
+
+`FileSystem` adds the operations, a file per family. What is here is what they share: finding a name, making a file
+durable, storing attributes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import structlog
+import trio
+
+from vfs.config import Config
+from vfs.core.handles import Handles
+from vfs.core.inodes import ROOT, Inode, InodeTable, join
+from vfs.core.paths import Paths
+from vfs.data.budget import Budget
+from vfs.data.commit import Committer
+from vfs.data.content import Base, Content
+from vfs.data.stream import Shipper
+from vfs.data.writeback import Writeback
+from vfs.errors import NotDirectory, NotFound, ObjectNotFound, VfsError
+from vfs.layout import Layout
+from vfs.meta.attrs import encode, now_ns
+from vfs.meta.cache import Entry, MetaCache
+from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
+from vfs.store.copying import copy_object
+from vfs.types import Attr, Ino, Key
+
+log = structlog.get_logger()
+
+LATE_DIRECTORIES = 1024
+"""Directories whose times are newer here than in the store; the oldest is stored when there are more."""
+
+
+class NamedContent:
+    """Subject of a content: an inode, stored at its names, or at its orphan key once it has none."""
+
+    def __init__(self, volume: Volume, inode: Inode) -> None:
+        self._volume = volume
+        self._inode = inode
+
+    def keys(self) -> tuple[Key, ...]:
+        return self._volume.keys(self._inode)
+
+    def meta(self) -> ObjectMeta:
+        return self._volume.meta(self._inode)
+
+
+class Volume:
+    """Everything one mount knows. Operations are added by FileSystem."""
+
+    def __init__(self, store: ObjectStore, config: Config) -> None:
+        self.store = store
+        self.config = config
+        self.id = secrets.token_hex(8)
+        self.layout = Layout(config.user, store.capabilities.max_key)
+        self.cache = MetaCache(store, self.layout, config)
+        now = now_ns()
+        self.table = InodeTable(Attr(stat.S_IFDIR | 0o755, config.uid, config.gid, 0, now, now, now))
+        self.paths = Paths(self.table, config.path_timeout)
+        self.handles = Handles(config.max_handles)
+        headroom = min(2 * config.part_size, config.ram_limit // 2)
+        self.budget = Budget(config.ram_limit - headroom, config.space_timeout)
+        slots = trio.CapacityLimiter(config.uploads)
+        self.shipper = Shipper(store, slots)
+        self.committer = Committer(store, self.shipper, slots)
+        self.writeback = Writeback(self.budget, self._spill)
+        self.parallel = trio.CapacityLimiter(16)
+        """Small requests that one operation has under way at once: a HEAD per entry, a copy per file."""
+        self.last_error = ""
+        self.dropped: Callable[[Ino, bytes], None] = lambda parent, name: None
+        """Told of a name that is gone although the kernel did not ask for it; set by `fuse.notify`."""
+        self._late: OrderedDict[Ino, Inode] = OrderedDict()
+        self._nursery: trio.Nursery | None = None
+        self._contents: dict[Content, Inode] = {}
+
+    def spawn(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs in the background while the mount lives."""
+        assert self._nursery is not None, "the volume is not running"
+        self._nursery.start_soon(task)
+
+    # -- keys and attributes ---------------------------------------------------------------------------------
+
+    def keys(self, inode: Inode) -> tuple[Key, ...]:
+        """Where the content of a file is stored: one key per name, or the orphan's."""
+        if not inode.names:
+            if inode.orphan is None:
+                inode.orphan = self.layout.private_key("orphans", self.id, str(inode.ino))
+            return (inode.orphan,)
+        return tuple(self.layout.file_key(join(parent, name)) for parent, name in inode.names)
+
+    def meta(self, inode: Inode) -> ObjectMeta:
+        name = inode.names[0][1] if inode.names else ""
+        return encode(inode.attr, name, self.store.capabilities.max_metadata)
+
+    def content(self, inode: Inode) -> Content:
+        """The inode's content, made if there is none yet."""
+        if inode.content is None:
+            base = None
+            if inode.etag is not None:
+                base = Base(self.keys(inode)[0], inode.etag, inode.attr.size)
+            inode.content = Content(NamedContent(self, inode), self.budget, self.config.part_size, base)
+        return inode.content
+
+    def touch(self, directory: Inode) -> None:
+        """An entry came or went: new times, stored later (see decisions/0005)."""
+        now = now_ns()
+        directory.attr = replace(directory.attr, mtime_ns=now, ctime_ns=now)
+        if directory.ino == ROOT or self.config.read_only:
+            return
+        directory.attrs_dirty = True
+        self._late[directory.ino] = directory
+        self._late.move_to_end(directory.ino)
+        if len(self._late) > LATE_DIRECTORIES:
+            _, oldest = self._late.popitem(last=False)
+            self.spawn(lambda: self._store_late(oldest))
+
+    # -- finding ---------------------------------------------------------------------------------------------
+
+    async def resolve(self, parent: Inode, name: str) -> Inode | None:
+        """The inode under a name, from memory or the store; None if there is none. The caller pins `parent`."""
+        if not parent.attr.is_dir:
+            raise NotDirectory(f"inode {parent.ino}")
+        child = parent.children.get(name)
+        if child is not None and child.busy:
+            return child
+        if parent.ino == ROOT:
+            return child  # exactly what was put there when the mount began
+        entry = await self.cache.lookup(join(parent, name))
+        return self.adopt(parent, name, entry)
+
+    def adopt(self, parent: Inode, name: str, entry: Entry | None) -> Inode | None:
+        """Takes over what the store says of a name, unless this mount knows better."""
+        child = parent.children.get(name)
+        if child is not None and child.busy:
+            return child
+        if child is not None and (
+            entry is None or stat.S_IFMT(entry.attr.mode) != stat.S_IFMT(child.attr.mode)
+        ):
+            self.detach(parent, name)
+            child = None
+        if entry is None:
+            return None
+        if child is None:
+            child = self.table.add(parent, name, entry.attr, entry.etag)
+        elif child.etag != entry.etag and not child.attr.is_dir:
+            if child.content is not None:
+                self.release_content(child)
+            child.stale_pages = True
+            child.target = None
+            child.etag = entry.etag
+        child.attr = entry.attr
+        child.marker = entry.marker
+        return child
+
+    def detach(self, parent: Inode, name: str) -> Inode:
+        """Takes a name out of the tree, with all that is known below it."""
+        inode = parent.children[name]
+        for node in list(inode.children):
+            self.detach(inode, node)
+        self.table.unlink(parent, name)
+        if not inode.names:
+            self._late.pop(inode.ino, None)
+            inode.attrs_dirty = False
+            if not inode.handles:
+                self.release_content(inode)
+            self.table.reap(inode)
+        return inode
+
+    def release_content(self, inode: Inode) -> None:
+        """Gives back the RAM of a content that nobody has open, dirty or not."""
+        content, inode.content = inode.content, None
+        if content is not None:
+            content.forget()
+            self._contents.pop(content, None)
+            self.writeback.note(content)
+
+    # -- storing ---------------------------------------------------------------------------------------------
+
+    def changed(self, inode: Inode) -> None:
+        """The content became dirty."""
+        assert inode.content is not None
+        self._contents[inode.content] = inode
+        self.writeback.note(inode.content)
+
+    async def commit(self, inode: Inode) -> None:
+        """Makes the object equal to the content, at every name. The caller pins the inode's path.
+
+        Raises the error that sticks to the file, if one does.
+        """
+        content = inode.content
+        if content is None:
+            return
+        late, inode.attrs_dirty = inode.attrs_dirty, False
+        stored = False
+        try:
+            info = await self.committer.commit(content)
+            stored = True
+        except VfsError as error:
+            self.last_error = f"{inode!r}: {error}"
+            raise
+        finally:
+            inode.attrs_dirty |= late and not stored
+            self.writeback.note(content)
+        if not content.dirty:
+            self._contents.pop(content, None)
+        if info is not None:
+            self.stored(inode, info)
+        elif late:
+            await self.store_attrs(inode)
+
+    def stored(self, inode: Inode, info: ObjectInfo) -> None:
+        """The store has this version now."""
+        inode.etag = info.etag
+        for parent, name in inode.names:
+            self.cache.put(join(parent, name), Entry(inode.attr, info.etag))
+
+    async def durable(self, inode: Inode) -> None:
+        """Returns when all that was done to this file before the call is in the store."""
+        if not inode.names:
+            if inode.content is not None:
+                inode.content.raise_error()
+            return
+        if inode.content is not None and (inode.content.dirty or inode.content.error):
+            async with self.paths.pinned(inode):
+                await self.commit(inode)
+        elif inode.attrs_dirty:
+            async with self.paths.pinned(inode):
+                await self.store_attrs(inode)
+
+    async def store_attrs(self, inode: Inode) -> None:
+        """Stores attributes only, at every name. The caller pins the path."""
+        if not inode.names or inode.ino == ROOT:
+            return
+        inode.attrs_dirty = False
+        self._late.pop(inode.ino, None)
+        try:
+            if inode.attr.is_dir:
+                await self._store_directory(inode)
+            else:
+                await self._store_file_attrs(inode)
+        except VfsError:
+            inode.attrs_dirty = bool(inode.names)
+            raise
+        if not inode.lookups:
+            self.table.reap(inode)
+
+    async def _store_directory(self, inode: Inode) -> None:
+        path = inode.path()
+        key = self.layout.dir_key(path)
+        info = await self.store.put(key, (), self.meta(inode))
+        inode.marker = True
+        inode.etag = info.etag
+        self.cache.put(path, Entry(inode.attr, info.etag))
+
+    async def _store_file_attrs(self, inode: Inode) -> None:
+        meta = self.meta(inode)
+        for key in reversed(self.keys(inode)):
+            assert inode.etag is not None, "a file that is not stored has a dirty content"
+            info = ObjectInfo(key, inode.attr.size, inode.etag, 0)
+            if inode.attr.size <= self.store.capabilities.max_copy:
+                info = await self.store.copy(key, key, meta)
+            else:
+                info = await copy_object(self.store, info, key, meta)
+        if inode.content is not None:
+            inode.content.rebase(info)
+        self.stored(inode, info)
+
+    async def mark(self, directory: Inode) -> None:
+        """Gives a directory an object of its own, so that it stays when its last entry goes."""
+        if not directory.marker and directory.ino != ROOT:
+            await self.store_attrs(directory)
+
+    async def _store_late(self, directory: Inode) -> None:
+        try:
+            async with self.paths.pinned(directory):
+                if directory.attrs_dirty and directory.names:
+                    await self.store_attrs(directory)
+        except VfsError as error:
+            log.info("directory times not stored", inode=directory.ino, error=str(error))
+
+    async def store_late_directories(self) -> None:
+        """Stores the times of every directory that is newer here; failures are logged."""
+        while self._late:
+            _, directory = self._late.popitem(last=False)
+            await self._store_late(directory)
+
+    # -- background ------------------------------------------------------------------------------------------
+
+    async def _spill(self, content: Content) -> None:
+        inode = self._contents.get(content)
+        if inode is None:
+            return
+        try:
+            async with self.paths.pinned(inode):
+                if inode.content is content:
+                    await self.commit(inode)
+        except VfsError as error:
+            content.fail(error)
+
+    async def ship(self, inode: Inode, content: Content) -> None:
+        """Sends the full parts of a file that is being written."""
+        try:
+            async with self.paths.pinned(inode):
+                if inode.content is content:
+                    await self.shipper.ship(content)
+        except VfsError as error:
+            content.fail(error)
+        finally:
+            content.shipper = False
+
+    def dirty_inodes(self) -> list[Inode]:
+        """Files with bytes or attributes that the store does not have."""
+        files = [inode for content, inode in self._contents.items() if content.dirty and inode.names]
+        seen = {inode.ino for inode in files}
+        return files + [i for i in self.table if i.attrs_dirty and i.ino not in seen and not i.attr.is_dir]
+
+    async def delete_quietly(self, key: Key) -> None:
+        """Removes an object that nobody will ask for; if that fails, it is debris, not an error."""
+        try:
+            await self.store.delete(key)
+        except (ObjectNotFound, VfsError) as error:
+            log.info("object left behind", key=key, error=str(error))
+
+    def directory(self, ino: Ino) -> Inode:
+        """A directory that still has its place in the tree. Raises NotDirectory, NotFound."""
+        inode = self.table.get(ino)
+        if not inode.attr.is_dir:
+            raise NotDirectory(f"inode {ino}")
+        if not inode.names and inode.ino != ROOT:
+            raise NotFound(f"directory {ino} was removed")
+        return inode
+
+
+def owned_by(parent: Inode, uid: int, gid: int, mode: int) -> Attr:
+    """Attributes of a new entry. A setgid directory hands down its group, to directories the bit as well."""
+    if parent.attr.mode & stat.S_ISGID:
+        gid = parent.attr.gid
+        if stat.S_ISDIR(mode):
+            mode |= stat.S_ISGID
+    now = now_ns()
+    return Attr(mode, uid, gid, 0, now, now, now)
+
+
+def can_write(flags: int) -> bool:
+    return flags & os.O_ACCMODE in (os.O_WRONLY, os.O_RDWR)

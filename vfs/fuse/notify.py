@@ -1,0 +1,46 @@
+"""Tells the kernel what it should forget: the only caller of invalidate_*.
+
+These calls can block until a request that is under way is answered, so they are made from a thread of their own,
+never from a handler and never under a lock. The queue is bounded; what does not fit is left to the kernel's
+timeouts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+
+import pyfuse3
+
+from vfs.types import Ino
+
+QUEUE = 4096
+
+
+class Notifier:
+    """One thread between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[tuple[Ino, bytes] | None] = queue.Queue(QUEUE)
+        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        self.skipped = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+
+    def name_gone(self, parent: Ino, name: bytes) -> None:
+        """The kernel's dentry is no longer true."""
+        try:
+            self._queue.put_nowait((parent, name))
+        except queue.Full:
+            self.skipped += 1
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            with contextlib.suppress(OSError):  # ENOENT: the kernel did not know it; ENOTCONN: unmounted
+                pyfuse3.invalidate_entry(*item)
