@@ -39,6 +39,11 @@ def utimensat(path: PathLike, atime_ns: int, mtime_ns: int) -> None:
     _check(_libc.utimensat(_AT_FDCWD, os.fsencode(path), times, _AT_SYMLINK_NOFOLLOW), path)
 
 
+def lchmod(path: PathLike, mode: int) -> None:
+    """fchmodat(2) with AT_SYMLINK_NOFOLLOW."""
+    _check(_libc.fchmodat(_AT_FDCWD, os.fsencode(path), mode, _AT_SYMLINK_NOFOLLOW), path)
+
+
 def fallocate(descriptor: int, mode: int, start: int, length: int) -> None:
     """fallocate(2), without the fallback of posix_fallocate(3)."""
     call = _libc.fallocate

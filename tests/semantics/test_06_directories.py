@@ -110,13 +110,13 @@ def test_entries_move_the_times_of_their_directory(work: Path) -> None:
     other.mkdir()
     changes = (
         lambda: (work / "file").write_bytes(b"x"),
-        lambda: (work / "directory").mkdir(),
+        (work / "directory").mkdir,
         lambda: (work / "symlink").symlink_to("x"),
         lambda: os.link(work / "file", work / "hardlink"),
         lambda: (work / "file").rename(work / "renamed"),
         lambda: (work / "renamed").rename(other / "moved"),
-        lambda: (work / "hardlink").unlink(),
-        lambda: (work / "directory").rmdir(),
+        (work / "hardlink").unlink,
+        (work / "directory").rmdir,
     )
     for i, change in enumerate(changes):
         os.utime(work, ns=(1, 1))

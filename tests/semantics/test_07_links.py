@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from tests.model import linux
 from tests.mounting import Mount
 from tests.semantics.conftest import Open
 from tests.semantics.document import semantics
@@ -161,7 +162,7 @@ def test_owner_and_times_of_a_symbolic_link(disk: Mount, work: Path) -> None:
     os.chown(path, 7, 8, follow_symlinks=False)
     os.utime(path, ns=(1_000_000_009, 2_000_000_009), follow_symlinks=False)
     with fails_with(errno.EOPNOTSUPP):
-        os.chmod(path, 0o600, follow_symlinks=False)
+        linux.lchmod(path, 0o600)
     disk.remount()
     status = path.lstat()
     assert (status.st_uid, status.st_gid, status.st_mtime_ns) == (7, 8, 2_000_000_009)

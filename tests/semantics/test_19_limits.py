@@ -1,0 +1,119 @@
+"""Chapter 19: limits."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+from tests.conftest import MakeMount
+from tests.semantics.conftest import Open
+from tests.semantics.document import semantics
+from tests.semantics.program import fails_with
+
+KIB, MIB, TIB = 1 << 10, 1 << 20, 1 << 40
+
+RAM = 32 * MIB
+BESIDE_FILE_DATA = 120 * MIB
+
+
+@semantics("S19.1")
+def test_the_largest_file(work: Path, opened: Open) -> None:
+    descriptor = opened(work / "file", os.O_CREAT | os.O_RDWR)
+    for call in (
+        lambda: os.ftruncate(descriptor, 5 * TIB + 1),
+        lambda: os.pwrite(descriptor, b"x", 5 * TIB),
+        lambda: os.truncate(work / "file", 5 * TIB + 1),
+    ):
+        with fails_with(errno.EFBIG):
+            call()
+    os.ftruncate(descriptor, 5 * TIB)
+    assert os.fstat(descriptor).st_size == 5 * TIB
+    assert os.pread(descriptor, 10, 4 * TIB) == bytes(10)
+    os.ftruncate(descriptor, 0)
+
+
+@semantics("S19.2")
+def test_ram_is_bounded_and_writers_wait(mounts: MakeMount) -> None:
+    mount = mounts(ram_limit="32M")
+    block = os.urandom(MIB)
+    failures: list[OSError] = []
+
+    def write(path: Path) -> None:
+        try:
+            with path.open("wb", buffering=0) as file:
+                for _ in range(32):
+                    file.write(block)
+        except OSError as error:
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(mount.workspace / f"{i}",)) for i in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert failures == []
+    assert mount.status_kib("VmHWM") * KIB < RAM + BESIDE_FILE_DATA
+    for i in range(8):
+        with (mount.workspace / f"{i}").open("rb", buffering=0) as file:
+            assert all(file.read(MIB) == block for _ in range(32))
+    assert mount.status_kib("VmHWM") * KIB < RAM + BESIDE_FILE_DATA
+
+
+@semantics("S19.3")
+def test_a_file_larger_than_ram(mounts: MakeMount, opened: Open) -> None:
+    mount = mounts(ram_limit="32M")
+    path = mount.workspace / "file"
+    count = 200
+    expected = [hashlib.blake2b(bytes([i])).digest() * (MIB // 64) for i in range(count)]
+    descriptor = opened(path, os.O_CREAT | os.O_RDWR)
+    for block in expected:
+        os.write(descriptor, block)
+    for i in (0, 1, 100, 199):
+        assert os.pread(descriptor, MIB, i * MIB) == expected[i]
+    os.close(descriptor)
+    mount.remount()
+    descriptor = opened(path, os.O_RDWR)
+    for i in (3, 150, 77):
+        expected[i] = os.urandom(MIB)
+        os.pwrite(descriptor, expected[i], i * MIB)
+    os.close(descriptor)
+    mount.remount()
+    with path.open("rb", buffering=0) as file:
+        assert all(file.read(MIB) == block for block in expected)
+    assert mount.status_kib("VmHWM") * KIB < RAM + BESIDE_FILE_DATA
+
+
+@semantics("S19.4")
+def test_open_files_are_counted(mounts: MakeMount, opened: Open) -> None:
+    mount = mounts(env=(("AGENTFS_MAX_HANDLES", "50"),))
+    path = mount.workspace / "file"
+    path.write_bytes(b"content")
+    descriptors = [opened(path, os.O_RDONLY) for _ in range(50)]
+    with fails_with(errno.EMFILE):
+        os.open(path, os.O_RDONLY)
+    os.close(descriptors[0])
+    assert path.read_bytes() == b"content"
+
+
+@semantics("S19.6")
+def test_no_file_data_on_the_local_disk(mounts: MakeMount) -> None:
+    mount = mounts(ram_limit="32M")
+    secret = os.urandom(64)
+    (mount.workspace / "file").write_bytes(secret * (100 * MIB // 64))
+    assert (mount.workspace / "file").read_bytes()[:64] == secret
+    outside = [path for path in mount.base.rglob("*") if path.is_file() and not _of(path, mount.store_dir)]
+    beside = [path for path in outside if not _of(path, mount.root)]
+    assert all(secret not in path.read_bytes() for path in beside)
+    held = [os.readlink(f"/proc/{mount.pid}/fd/{name}") for name in os.listdir(f"/proc/{mount.pid}/fd")]
+    files = [
+        Path(name) for name in held if name.startswith("/") and not name.startswith(("/dev", "/proc", "/sys"))
+    ]
+    allowed = (mount.store_dir, mount.log, mount.output)
+    assert [path for path in files if not any(_of(path, place) for place in allowed)] == []
+
+
+def _of(path: Path, top: Path) -> bool:
+    return path.is_relative_to(top)
