@@ -73,7 +73,7 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore objects={len(self._objects)} uploads={len(self._uploads)}>"
 
-    def keys(self) -> list[Key]:
+    def keys(self) -> Sequence[Key]:
         """All keys in order, for assertions."""
         return sorted(self._objects)
 
@@ -119,7 +119,7 @@ class MemoryStore:
                 objects.append(found.info(name, meta=self.capabilities.list_metadata))
         return ListPage(objects, prefixes, page[-1][0] if len(page) < len(entries) else None)
 
-    def _entries(self, prefix: str, delimiter: str, after: str) -> list[tuple[Key, _Object | None]]:
+    def _entries(self, prefix: str, delimiter: str, after: str) -> Sequence[tuple[Key, _Object | None]]:
         entries: dict[Key, _Object | None] = {}
         for key in sorted(key for key in self._objects if key.startswith(prefix)):
             cut = key.find(delimiter, len(prefix)) if delimiter else -1
@@ -316,13 +316,13 @@ class MemoryStore:
         parts[number] = (part, data)
         return part
 
-    def _moving(self, source: Key) -> list[Key]:
+    def _moving(self, source: Key) -> Sequence[Key]:
         keys = self._moving_or_none(source)
         if not keys:
             raise ObjectNotFound(f"no object {source!r}")
         return keys
 
-    def _moving_or_none(self, source: Key) -> list[Key]:
+    def _moving_or_none(self, source: Key) -> Sequence[Key]:
         if source.endswith("/"):
             return [key for key in self._objects if key.startswith(source)]
         return [source] if source in self._objects else []

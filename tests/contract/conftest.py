@@ -1,0 +1,38 @@
+"""Fixtures of the contract suite: `make_store` and `store`, once for each store there is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract.stores import MAKERS
+from vfs.store.base import ObjectStore
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test runs on all stores, or on those that its mark `stores` names."""
+    if "make_store" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("stores")
+        metafunc.parametrize("maker", mark.args if mark else tuple(MAKERS), indirect=True)
+
+
+@pytest.fixture
+def maker(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def make_store(maker: str, tmp_path: Path) -> Callable[[], ObjectStore]:
+    """Makes empty stores; whoever makes one closes it."""
+    serial = itertools.count()
+    return lambda: MAKERS[maker](tmp_path / f"store{next(serial)}")
+
+
+@pytest.fixture
+async def store(make_store: Callable[[], ObjectStore]) -> AsyncIterator[ObjectStore]:
+    store = make_store()
+    yield store
+    await store.aclose()

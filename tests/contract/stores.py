@@ -1,0 +1,54 @@
+"""The stores that the contract suite runs on, and how its tests look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tests.fakes import S3_LIKE, FaultStore, MemoryStore
+from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
+from vfs.store.layers import Deadline, Limit
+from vfs.store.local import LocalStore
+from vfs.store.metered import Metered
+from vfs.types import Key
+
+META = ObjectMeta({"mode": "33188", "mtime": "1700000000.123456789"}, "text/plain")
+BARE = ObjectMeta()
+
+DISK_LIKE = replace(S3_LIKE, rename=True, exchange=True, list_metadata=True, late_meta=True)
+
+MAKERS: Mapping[str, Callable[[Path], ObjectStore]] = {
+    "memory": lambda root: MemoryStore(),
+    "memory-disk-like": lambda root: MemoryStore(DISK_LIKE),
+    "local": lambda root: LocalStore(root, fsync=False),
+    "local-plain": lambda root: LocalStore(root, fsync=False, native=False),
+    "local-sidecars": lambda root: LocalStore(root, fsync=False, xattr=False),
+    "local-durable": LocalStore,
+    "faults-off": lambda root: FaultStore(MemoryStore()),
+    "layers": lambda root: Metered(Limit(Deadline(MemoryStore(), 60.0), 4)),
+}
+
+RENAMING = ("memory-disk-like", "local", "local-sidecars", "local-durable")
+EXCHANGING = ("memory-disk-like", "local", "local-durable")
+LOCAL = ("local", "local-plain", "local-sidecars")
+
+
+async def put(store: ObjectStore, key: str, data: bytes = b"", meta: ObjectMeta = BARE) -> ObjectInfo:
+    return await store.put(Key(key), [data], meta)
+
+
+async def read(store: ObjectStore, key: str) -> bytes:
+    return bytes((await store.get(Key(key))).data)
+
+
+async def keys(store: ObjectStore, prefix: str = "", limit: int = 1000) -> list[str]:
+    """All keys under the prefix, page by page."""
+    found: list[str] = []
+    token = None
+    while True:
+        page = await store.list(prefix, token=token, limit=limit)
+        found += [info.key for info in page.objects]
+        if page.token is None:
+            return found
+        token = page.token
