@@ -54,7 +54,7 @@ class Config:
     path_timeout: float = 600.0
     """Longest a program waits for a rename of a directory above it before it gets EIO."""
 
-    fuse_tasks: int = 48
+    fuse_tasks: int = 40
     """FUSE requests served at once; each holds a buffer of about 1 MiB in libfuse."""
     max_handles: int = 65_536
     fuse_options: tuple[str, ...] = ()

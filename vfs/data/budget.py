@@ -46,6 +46,7 @@ class Budget:
         self._clean: OrderedDict[Droppable, int] = OrderedDict()
         self._clean_bytes = 0
         self._room = trio.lowlevel.ParkingLot()
+        self._held_back = 0
         self.on_pressure = on_pressure or (lambda: None)
 
     def statistics(self) -> BudgetStatistics:
@@ -83,22 +84,30 @@ class Budget:
         self.charge(n)
         return True
 
-    async def room(self) -> None:
-        """Returns when `used` is within the limit. Raises StoreTimeout when that takes too long."""
+    async def room(self, n: int) -> None:
+        """Returns when there is room again for a task that brings `n` bytes and holds them while it waits.
+
+        Raises StoreTimeout when that takes too long.
+        """
         if self._fits():
             return
-        with trio.move_on_after(self._timeout) as scope:
-            while not self._fits():
-                self.on_pressure()
-                await self._room.park()
+        self._held_back += n
+        try:
+            with trio.move_on_after(self._timeout) as scope:
+                while not self._fits():
+                    self.on_pressure()
+                    await self._room.park()
+        finally:
+            self._held_back -= n
         if scope.cancelled_caught:
             raise StoreTimeout(
                 f"no room under the RAM limit for {self._timeout:.0f} s: the store does not keep up"
             )
 
     def _fits(self) -> bool:
+        """What those who wait hold in their hands is RAM too, but must not keep them waiting for ever."""
         self._shed(0)
-        return self.used <= self.limit
+        return self.used <= max(self.limit - self._held_back, self.limit // 2)
 
     def _shed(self, n: int) -> None:
         while self._clean and self.used + n > self.limit:

@@ -62,7 +62,7 @@ class Fence:
         elif isinstance(error, StoreError) and number != errno.ENOENT:
             self.last_error = f"{name}: {error}"
             log.error("request failed", op=name, errno=errno.errorcode.get(number), error=str(error))
-        else:
+        elif number not in (errno.ENOENT, errno.ENODATA):
             log.debug("refused", op=name, errno=errno.errorcode.get(number), error=str(error))
         return number
 

@@ -68,7 +68,7 @@ async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
     end = offset + len(data)
     check_size(volume, end)
     content.raise_error()
-    await volume.budget.room()
+    await volume.budget.room(len(data))
     await _bring_home(volume, inode, content, offset, end)
     content.raise_error()
     content.write(offset, data)
