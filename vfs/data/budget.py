@@ -80,7 +80,7 @@ class Budget:
         """Takes `n` bytes if they fit without making anybody wait; for read-ahead and other luxuries."""
         if self._room or self.used - self._clean_bytes + n > self.limit // 2:
             return False
-        self._shed(n)
+        self._shed(self.limit - n)
         self.charge(n)
         return True
 
@@ -106,11 +106,13 @@ class Budget:
 
     def _fits(self) -> bool:
         """What those who wait hold in their hands is RAM too, but must not keep them waiting for ever."""
-        self._shed(0)
-        return self.used <= max(self.limit - self._held_back, self.limit // 2)
+        limit = max(self.limit - self._held_back, self.limit // 2)
+        self._shed(limit)
+        return self.used <= limit
 
-    def _shed(self, n: int) -> None:
-        while self._clean and self.used + n > self.limit:
+    def _shed(self, limit: int) -> None:
+        """Drops clean data, the longest unused first, until `used` is at most `limit`."""
+        while self._clean and self.used > limit:
             victim, _ = self._clean.popitem(last=False)
             freed = victim.drop_clean()
             self._clean_bytes -= freed

@@ -169,8 +169,13 @@ class Content:
             self.charged = held
 
     def fail(self, error: VfsError) -> None:
+        """Makes the error stick. What was dirty will never be stored, so its RAM is given back."""
         if self.error is None:
             self.error = error
+        self.live = Extents()
+        for number in self.shipping:
+            self.shipping[number] = 0
+        self.settle()
 
     def raise_error(self) -> None:
         """Raises the sticky error, a fresh one each time so that tracebacks do not grow."""
@@ -232,10 +237,11 @@ class Content:
         """The commit failed: what it was storing is dirty again, under what was written meanwhile."""
         assert self.frozen is not None
         frozen, self.frozen = self.frozen, None
-        frozen.cut(self.frozen_limit)
-        frozen.overlay(self.live)
-        self.live = frozen
         self.changed = True
+        if self.error is None:
+            frozen.cut(self.frozen_limit)
+            frozen.overlay(self.live)
+            self.live = frozen
         if self.stream is not None:
             self.stream.parts = {n: part for n, part in self.stream.parts.items() if n in self.shipping}
         self.settle()

@@ -55,6 +55,7 @@ async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
     if not handle.can_read:
         raise BadHandle("not open for reading")
     content = handle.content
+    content.raise_error()
     await _bring_home(volume, handle.inode, content, offset, offset + size)
     return await handle.reader.read(content, offset, size)
 
