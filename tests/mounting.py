@@ -30,11 +30,8 @@ READY_SECONDS = 20.0
 STOP_SECONDS = 30.0
 WATCHDOG_SECONDS = 100.0
 
-_LOUD = re.compile(
-    r"""["']?level["']?\s*[:=]\s*["']?(?:warn|error|crit|fatal)|\[(?:warn|error|crit)"""
-    r"""|\b(?:WARNING|ERROR|CRITICAL)\b|^Traceback|^Fatal Python error""",
-    re.IGNORECASE,
-)
+_LOUD = re.compile(r'\blevel["\']?\s*[:=]\s*["\']?(?:warn|error|crit|fatal)|^Traceback|^Fatal Python error')
+"""A daemon's log line at WARNING or above, as logfmt or JSON; and what a dying interpreter prints."""
 
 _WATCHDOG = r"""
 if read -r -t "$1" word && [ "$word" = done ]; then exit 0; fi
@@ -201,9 +198,9 @@ class Mount:
         if detached:
             detach(self.root)
 
-    def restart_after_crash(self) -> None:
-        """Clears away what a killed daemon left mounted, and mounts again."""
-        detach(self.root)
+    def crash_and_restart(self) -> None:
+        """Kills the daemon if it still lives, clears away what it left mounted, and mounts again."""
+        self.kill9()
         self.start()
 
     def close(self) -> None:

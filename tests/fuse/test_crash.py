@@ -145,7 +145,7 @@ def test_twenty_crashes_lose_nothing_acknowledged(mounts: MakeMount, scratch: Pa
     for number in range(ROUNDS):
         sys.stderr.write(f"round {number}; AGENTFS_TEST_SEED={seed}\n")
         journals = _write_until_killed(mount, scratch, state, seed + number)
-        mount.restart_after_crash()
+        mount.crash_and_restart()
         state = Found(mount.workspace).judge(state, journals)
         assert sorted(_debris(mount)) == ["memory", "workspace"]
     assert len(state) > 20, "the writers hardly wrote"
