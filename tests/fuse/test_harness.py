@@ -38,7 +38,7 @@ def test_undeclared_warning_fails_and_a_declared_one_does_not(scratch: Path) -> 
     ):
         mount.log.write_text(line + "\n")
         with pytest.raises(AssertionError, match="undeclared in log"):
-            Mount.close(mount)
+            mount.close()
         mount = Mount(scratch / "m", Options())
         mount.expect_log("odd")
         mount.close()
