@@ -6,6 +6,8 @@ S3 can do. Tests that need options of their own, or a mount that nobody else use
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import os
 import subprocess
@@ -84,18 +86,26 @@ def usual_umask() -> Iterator[None]:
 @pytest.fixture
 def opened() -> Iterator[Open]:
     """os.open whose descriptors do not outlive the test: a mount in use cannot be unmounted."""
-    descriptors: list[int] = []
+    descriptors: dict[int, int] = {}
 
     def open_(path: Path | str | bytes, flags: int, mode: int = 0o666) -> int:
-        descriptors.append(os.open(path, flags, mode))
-        return descriptors[-1]
+        descriptor = os.open(path, flags, mode)
+        descriptors[descriptor] = os.fstat(descriptor).st_dev
+        return descriptor
 
     yield open_
-    for descriptor in descriptors:
-        try:
-            os.close(descriptor)
-        except OSError:
-            continue  # the test closed it, or its file has failed: that is what it was about
+    for descriptor, device in descriptors.items():
+        if _still_open(descriptor, device):
+            with contextlib.suppress(OSError):  # a file that failed, or whose daemon was killed
+                os.close(descriptor)
+
+
+def _still_open(descriptor: int, device: int) -> bool:
+    """False if the test has closed it, although its number may be in use again."""
+    try:
+        return os.fstat(descriptor).st_dev == device
+    except OSError as error:
+        return error.errno != errno.EBADF
 
 
 @pytest.fixture

@@ -77,21 +77,20 @@ class Stored:
         return record
 
 
-def python(source: str, *arguments: object, user: int | None = None, group: int | None = None) -> str:
-    """Runs a program in a process of its own, as another user when asked to; its output, stripped.
+def python(source: str, *arguments: object, user: int | None = None) -> str:
+    """Runs a program in a process of its own, as another user and group when asked to; its output, stripped.
 
-    What it raises on purpose it prints: `OSError` becomes the name of its errno.
+    What it raises on purpose it prints: `OSError` becomes the name of its errno. It takes its user after it has
+    started, for this interpreter may lie where that user cannot go.
     """
+    become = f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n" if user is not None else ""
     program = (
-        "import errno, fcntl, os, sys\ntry:\n"
+        f"import errno, fcntl, os, sys\n{become}try:\n"
         + "".join(f"    {line}\n" for line in source.strip().splitlines())
         + "except OSError as error:\n    print(errno.errorcode[error.errno])\n"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", program, *(str(argument) for argument in arguments)],
-        user=user,
-        group=group,
-        extra_groups=[] if user is not None else None,
         cwd="/",
         capture_output=True,
         text=True,

@@ -80,7 +80,7 @@ def test_names_are_durable_when_the_call_returns(disk: Mount, work: Path) -> Non
     (work / "directory").mkdir(0o750)
     (work / "removed-directory").rmdir()
     (work / "symlink").symlink_to("target")
-    os.mkfifo(work / "fifo", 0o620)
+    os.mkfifo(work / "fifo", 0o640)
     (work / "removed").unlink()
     (work / "renamed").rename(work / "new-name")
     disk.crash_and_restart()

@@ -51,7 +51,7 @@ def test_a_socket_connects_processes(work: Path, monkeypatch: pytest.MonkeyPatch
 @semantics("S10.2", "S10.3")
 def test_devices_keep_their_numbers_and_stay_closed(disk: Mount, work: Path, stored: Stored) -> None:
     numbers = os.makedev(7, 300)
-    os.mknod(work / "block", stat.S_IFBLK | 0o660, numbers)
+    os.mknod(work / "block", stat.S_IFBLK | 0o640, numbers)
     os.mknod(work / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     disk.remount()
     assert stat.S_ISBLK((work / "block").stat().st_mode)
@@ -59,5 +59,5 @@ def test_devices_keep_their_numbers_and_stay_closed(disk: Mount, work: Path, sto
     with fails_with(errno.EACCES):
         os.open(work / "null", os.O_RDONLY)
     assert stored.bytes(work / "block") == b""
-    assert stored.metadata(work / "block")["mode"] == str(stat.S_IFBLK | 0o660)
+    assert stored.metadata(work / "block")["mode"] == str(stat.S_IFBLK | 0o640)
     assert stored.metadata(work / "block")["rdev"] == str(numbers)

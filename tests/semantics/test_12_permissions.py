@@ -38,7 +38,7 @@ def open_to_all(mounts: MakeMount) -> Iterator[Path]:
 
 
 def as_nobody(source: str, *arguments: object) -> str:
-    return python(source, *arguments, user=NOBODY, group=NOBODY)
+    return python(source, *arguments, user=NOBODY)
 
 
 @semantics("S12.1")
