@@ -68,6 +68,17 @@ def _complete(disk: Disk) -> None:
     disk.uploads.complete(upload, parts, None, ANY)
 
 
+def _patch(disk: Disk) -> None:
+    """An edit in the middle: the ends are copied from the object itself."""
+    upload = disk.uploads.create(Key("b/y"), ONE)
+    parts = [
+        disk.uploads.copy_part(upload, 1, Key("b/y"), start=0, length=3, if_match=None),
+        disk.uploads.put_part(upload, 2, [b"++"]),
+        disk.uploads.copy_part(upload, 3, Key("b/y"), start=4, length=3, if_match=None),
+    ]
+    disk.uploads.complete(upload, parts, None, ANY)
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "put new": Scenario(lambda disk: None, lambda disk: _put(disk, "a/b/x", b"one", ONE)),
     "put over": Scenario(_two_files, lambda disk: _put(disk, "a/x", b"another", TWO)),
@@ -80,6 +91,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "copy": Scenario(_two_files, lambda disk: disk.objects.copy(Key("a/x"), Key("b/y"), None, None)),
     "annotate": Scenario(_two_files, lambda disk: disk.objects.copy(Key("a/x"), Key("a/x"), TWO, None)),
     "complete": Scenario(_two_files, _complete),
+    "patch": Scenario(_two_files, _patch),
     "rename": Scenario(_two_files, lambda disk: disk.renames.rename(Key("a/x"), Key("c/d/z"))),
     "rename over": Scenario(_two_files, lambda disk: disk.renames.rename(Key("a/x"), Key("b/y"))),
     "rename tree": Scenario(_trees, lambda disk: disk.renames.rename(Key("old/"), Key("new/"))),

@@ -34,7 +34,7 @@ async def main(root):
     assert usage.total == 2 << 20, usage
     old = await store.put("dir/old", [b"old"], META)
     upload = await store.create_upload("dir/parts", META)
-    part = await store.upload_part(upload, 1, [b"x" * 65536] * 12)
+    parts = [await store.upload_part(upload, 1, [b"x"]), await store.upload_part(upload, 2, [b"x" * 65536] * 12)]
     async def refused(call, *arguments):
         free = (await store.usage()).free
         try:
@@ -45,14 +45,14 @@ async def main(root):
             raise AssertionError(f"{call} was not refused")
     await refused(store.put, "dir/old", BIG, META)
     await refused(store.put, "new/dir/file", BIG, META)
-    await refused(store.upload_part, upload, 2, BIG)
+    await refused(store.upload_part, upload, 3, BIG)
     big = await store.put("dir/big", [b"y" * 65536] * 13, META)
-    await refused(store.complete_upload, upload, [part])
+    await refused(store.complete_upload, upload, parts)
     await refused(store.copy, "dir/big", "dir/copy")
     assert await store.head("dir/old") == old
     assert (await store.list("", delimiter="/")).prefixes == ["dir/"]
     await store.delete("dir/big")
-    assert (await store.complete_upload(upload, [part])).size == 786432
+    assert (await store.complete_upload(upload, parts)).size == 786433
     subprocess.run(["mount", "-o", "remount,ro", root], check=True)
     assert await store.head("dir/old") == old
     for call in (store.put("dir/old", [b"x"], META), store.delete("dir/old"), store.rename("dir/old", "x"),

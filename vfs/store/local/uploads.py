@@ -1,11 +1,10 @@
-"""Multipart uploads: one directory each, parts as files in it, until they are put together.
+"""Multipart uploads: one directory each, gone when the upload is completed or aborted.
 
-    uploads/<id>/manifest.json   key, metadata and when it was begun
-    uploads/<id>/<number>        one part
+    uploads/<id>/manifest.json    key, metadata and when it was begun
+    uploads/<id>/...              its parts, see `parts`
 
-Parts are not fsynced: an upload that did not complete before a crash stands for nothing. What completes it is
-one new file, assembled by the kernel (copy_file_range(2) shares the blocks where the file system can) and
-installed as any put is. The parts stay until that is done, so that a completion that failed can be repeated.
+Parts are not fsynced: an upload that did not complete before a crash stands for nothing. Completing it installs
+one new file, as any put does. The parts stay until that is done, so that a completion that failed can be repeated.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from vfs.errors import KeyRefused, StoreError, UploadNotFound
 from vfs.store.base import Body, Capabilities, ObjectInfo, ObjectMeta, Part, Upload, UploadId
 from vfs.store.local.conditions import Condition
 from vfs.store.local.objects import Objects
+from vfs.store.local.parts import Parts
 from vfs.store.local.places import locate
-from vfs.store.local.records import Clock, Record, check_meta, etag_of, from_document
-from vfs.store.local.syscalls import copy_range, write_all
-from vfs.store.local.temps import Temp, Temps
+from vfs.store.local.records import Clock, Record, check_meta, from_document
+from vfs.store.local.syscalls import write_all
+from vfs.store.local.temps import Temps
 from vfs.store.local.tree import Tree, lstat, open_directory, open_file
 from vfs.types import ETag, Key
 
 _MANIFEST = "manifest.json"
 _ID = re.compile(r"[0-9a-f]{24}")
-_PART = re.compile(r"[0-9]{5}")
 
 
 class Uploads:
@@ -44,6 +43,7 @@ class Uploads:
         self._objects = objects
         self._temps = temps
         self._clock = clock
+        self._parts = Parts(temps, clock)
         self._capabilities = capabilities
 
     def create(self, key: Key, meta: ObjectMeta) -> Upload:
@@ -61,70 +61,41 @@ class Uploads:
             write_all(temp.fd, [json.dumps(manifest).encode()])
             temp.install(directory.fd, _MANIFEST)
             directory.install(uploads, upload.id)
+        self._parts.begin(upload)
         return upload
 
     def put_part(self, upload: Upload, number: int, body: Body) -> Part:
-        with self._directory(upload) as directory, self._temps.new() as temp:
-            write_all(temp.fd, body)
-            return self._store(directory, number, temp)
+        self._check_number(number)
+        with self._directory(upload) as directory:
+            return self._parts.write(directory, upload, number, body)
 
     def copy_part(
         self, upload: Upload, number: int, source: Key, *, start: int, length: int, if_match: ETag | None
     ) -> Part:
-        with (
-            self._directory(upload) as directory,
-            self._objects.opened(source, if_match) as (fd, status),
-            self._temps.new() as temp,
-        ):
+        self._check_number(number)
+        with self._directory(upload) as directory, self._objects.opened(source, if_match) as (fd, status):
             if start < 0 or length < 0 or start + length > status.st_size:
                 raise StoreError(f"{source!r} has no bytes [{start}, {start + length})")
-            self._objects.append(source, (fd, status), start, length, temp)
-            return self._store(directory, number, temp)
+            return self._parts.copy(directory, number, (fd, status), start, length)
 
-    def _store(self, directory: int, number: int, temp: Temp) -> Part:
+    def _check_number(self, number: int) -> None:
         if not 1 <= number <= self._capabilities.max_parts:
             raise StoreError(f"part number {number} is not in 1 to {self._capabilities.max_parts}")
-        now = self._clock.tick()
-        os.utime(temp.fd, ns=(now, now))
-        try:
-            temp.install(directory, f"{number:05}")
-        except FileNotFoundError as error:
-            raise UploadNotFound("the upload was completed or aborted meanwhile") from error
-        status = os.fstat(temp.fd)
-        return Part(number, etag_of(status), status.st_size)
 
     def complete(
         self, upload: Upload, parts: Sequence[Part], meta: ObjectMeta | None, condition: Condition
     ) -> ObjectInfo:
         """Raises StoreError if the parts are not those that were stored, in ascending order."""
-        numbers = [part.number for part in parts]
-        if not parts or numbers != sorted(set(numbers)):
-            raise StoreError("an upload is completed with at least one part, in ascending order")
         with self._directory(upload, exclusive=True) as directory:
-            with self._temps.new() as temp:
-                for part in parts:
-                    self._append(directory, part, temp, last=part is parts[-1])
-                begun, record = self._manifest(directory)
-                if begun.key != upload.key:
-                    raise UploadNotFound(f"upload {upload.id!r} is for another key")
-                chosen = record.meta if meta is None else check_meta(meta)
+            begun, record = self._manifest(directory)
+            if begun.key != upload.key:
+                raise UploadNotFound(f"upload {upload.id!r} is for another key")
+            chosen = record.meta if meta is None else check_meta(meta)
+            ranges = self._parts.chosen(directory, parts, self._capabilities.min_part)
+            with self._parts.assembled(directory, ranges) as temp:
                 info = self._objects.install(temp, upload.key, chosen, condition)
             self._remove(upload)
         return info
-
-    def _append(self, directory: int, part: Part, temp: Temp, *, last: bool) -> None:
-        try:
-            fd, status = open_file(directory, f"{part.number:05}")
-        except FileNotFoundError as error:
-            raise StoreError(f"part {part.number} was never stored") from error
-        try:
-            if (etag_of(status), status.st_size) != (part.etag, part.size):
-                raise StoreError(f"part {part.number} is not the one that was stored")
-            if status.st_size < self._capabilities.min_part and not last:
-                raise StoreError(f"part {part.number} has only {status.st_size} bytes")
-            copy_range(fd, 0, status.st_size, temp.fd)
-        finally:
-            os.close(fd)
 
     def abort(self, upload: Upload) -> None:
         with suppress(UploadNotFound), self._directory(upload, exclusive=True):
@@ -141,13 +112,8 @@ class Uploads:
         return sorted(matching, key=lambda upload: (upload.key, upload.begun_ns))
 
     def parts(self, upload: Upload) -> list[Part]:
-        found: list[Part] = []
         with self._directory(upload) as directory:
-            for name in sorted(filter(_PART.fullmatch, os.listdir(directory))):
-                status = lstat(directory, name)
-                if status is not None:
-                    found.append(Part(int(name), etag_of(status), status.st_size))
-        return found
+            return [stored.part for stored in self._parts.listed(directory)]
 
     def _read(self, upload_id: UploadId) -> Upload:
         with self._tree.directory((upload_id,)) as directory:
@@ -185,3 +151,4 @@ class Uploads:
     def _remove(self, upload: Upload) -> None:
         with self._tree.directory(()) as directory:
             self._temps.discard(directory, upload.id)
+        self._parts.end(upload)
