@@ -27,11 +27,10 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends fuse3 tini \
     && rm -rf /var/lib/apt/lists/* \
     && echo user_allow_other >> /etc/fuse.conf \
-    && mkdir -p /mnt/agent /data /run/agentfs \
-    && chmod 1777 /mnt/agent /data /run/agentfs
+    && mkdir -p /mnt/agent /data \
+    && chmod 1777 /mnt/agent /data
 COPY --from=build /opt/agentfs /opt/agentfs
 ENV PATH=/opt/agentfs/bin:$PATH \
-    XDG_RUNTIME_DIR=/run/agentfs \
     AGENTFS_STORE=file:///data \
     AGENTFS_ALLOW_OTHER=yes
 STOPSIGNAL SIGTERM
