@@ -19,7 +19,16 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|)", re.IGNORECASE)
 _UNIT_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _UNIT_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SWITCHES = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+_SWITCHES = {
+    "yes": True,
+    "true": True,
+    "on": True,
+    "1": True,
+    "no": False,
+    "false": False,
+    "off": False,
+    "0": False,
+}
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -65,7 +74,7 @@ def duration(least: float, most: float = 30 * 86400.0) -> Callable[[str], float]
 def show_duration(seconds: float) -> str:
     """Seconds for a reader, two units at most: 42s, 5m 3s, 2h 10m, 3d 4h."""
     left = int(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, factor in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, factor)
         if count or (unit == "s" and not parts):
