@@ -43,7 +43,7 @@ class Config:
     workspace_ttl: float = 300.0
     memory_ttl: float = 600.0
     negative_ttl: float = 5.0
-    cache_entries: int = 65_536
+    cache_entries: int = 32_768
     """Attributes kept in the process, by least recent use."""
 
     store_timeout: float = 60.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NewType
 
 Ino = NewType("Ino", int)
@@ -28,6 +29,10 @@ PREFERRED_IO = 128 * 1024
 """st_blksize, bytes: what one FUSE read carries unless the mount's read-ahead is raised."""
 
 
+_NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
+"""Shared by all files that have none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attr:
     """What stat(2) shows, except inode number and link count, which belong to the mount.
@@ -43,7 +48,7 @@ class Attr:
     ctime_ns: int
     atime_ns: int
     rdev: int = 0
-    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    xattrs: Mapping[str, bytes] = field(default_factory=lambda: _NO_XATTRS)
 
     @property
     def is_dir(self) -> bool:

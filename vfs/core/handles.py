@@ -10,6 +10,7 @@ from vfs.core.inodes import Inode
 from vfs.data.content import Content
 from vfs.data.reader import Reader
 from vfs.errors import BadHandle, VfsError
+from vfs.meta.listing import Listed, Listing
 from vfs.types import Fh
 
 
@@ -40,15 +41,24 @@ class FileHandle:
 
 
 class DirectoryHandle:
-    """An open directory: the names as they were when the listing began, less those that have gone since."""
+    """An open directory, listed page by page as it is read.
 
-    __slots__ = ("fh", "gone", "inode", "names")
+    INVARIANT: `names` only grows, so that an offset means the same name as long as the listing lasts.
+    """
+
+    __slots__ = ("fh", "gone", "inode", "listed", "listing", "names", "own")
 
     def __init__(self, fh: Fh, inode: Inode) -> None:
         self.fh = fh
         self.inode = inode
-        self.names: list[str] | None = None
+        self.names: list[str] = []
+        self.listing: Listing | None = None
+        self.listed: dict[str, Listed] = {}
+        """The page that was fetched last."""
+        self.own: set[str] = set()
+        """Names that only this mount knew when the listing began, and no page showed yet."""
         self.gone: set[str] = set()
+        """Names that went away since the listing began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ class Handles:
         handle = DirectoryHandle(self.reserve(), inode)
         self._directories[handle.fh] = handle
         inode.handles += 1
-        inode.readers.append(handle.gone)
+        inode.readers = (*inode.readers, handle.gone)
         return handle
 
     def directory(self, fh: Fh) -> DirectoryHandle:
@@ -112,5 +122,5 @@ class Handles:
         handle = self.directory(fh)
         del self._directories[fh]
         handle.inode.handles -= 1
-        handle.inode.readers = [gone for gone in handle.inode.readers if gone is not handle.gone]
+        handle.inode.readers = tuple(gone for gone in handle.inode.readers if gone is not handle.gone)
         return handle

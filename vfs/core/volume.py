@@ -125,19 +125,22 @@ class Volume:
 
     # -- finding ---------------------------------------------------------------------------------------------
 
-    async def resolve(self, parent: Inode, name: str) -> Inode | None:
-        """The inode under a name, from memory or the store; None if there is none. The caller pins `parent`."""
+    async def resolve(self, parent: Inode, name: str, directory: bool | None = None) -> Inode | None:
+        """The inode under a name, from memory or the store; None if there is none. The caller pins `parent`.
+
+        `directory` is what a listing showed, if one did.
+        """
         if not parent.attr.is_dir:
             raise NotDirectory(f"inode {parent.ino}")
         child = parent.children.get(name)
-        if child is not None and child.busy:
+        if child is not None and (child.busy or child.fresh_until > trio.current_time()):
             return child
         if parent.ino == ROOT:
             return child  # exactly what was put there when the mount began
-        entry = await self.cache.lookup(join(parent, name))
+        entry = await self.cache.lookup(join(parent, name), directory)
         return self.adopt(parent, name, entry)
 
-    def adopt(self, parent: Inode, name: str, entry: Entry | None) -> Inode | None:
+    def adopt(self, parent: Inode, name: str, entry: Entry | None, fresh_until: float = 0.0) -> Inode | None:
         """Takes over what the store says of a name, unless this mount knows better."""
         child = parent.children.get(name)
         if child is not None and child.busy:
@@ -159,6 +162,7 @@ class Volume:
             child.etag = entry.etag
         child.attr = entry.attr
         child.marker = entry.marker
+        child.fresh_until = fresh_until
         return child
 
     def detach(self, parent: Inode, name: str) -> Inode:
@@ -221,7 +225,9 @@ class Volume:
         """The store has this version now."""
         inode.etag = info.etag
         for parent, name in inode.names:
-            self.cache.put(join(parent, name), Entry(inode.attr, info.etag))
+            path = join(parent, name)
+            self.cache.put(path, Entry(inode.attr, info.etag))
+            inode.fresh_until = trio.current_time() + self.cache.ttl(path)
 
     async def durable(self, inode: Inode) -> None:
         """Returns when all that was done to this file before the call is in the store."""

@@ -20,7 +20,7 @@ import mimetypes
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from vfs.config import Config
@@ -60,7 +60,7 @@ def decode(info: ObjectInfo, defaults: Defaults) -> Attr:
         return plain
     meta = info.meta.metadata
     mtime = _time(meta.get("mtime", meta.get("file-mtime")), info.modified_ns)
-    return Attr(
+    attr = Attr(
         mode=_mode(meta, plain.mode, directory),
         uid=_integer(meta.get("uid", meta.get("file-owner")), plain.uid),
         gid=_integer(meta.get("gid", meta.get("file-group")), plain.gid),
@@ -69,8 +69,8 @@ def decode(info: ObjectInfo, defaults: Defaults) -> Attr:
         ctime_ns=_time(meta.get("ctime"), mtime),
         atime_ns=_time(meta.get("atime"), mtime),
         rdev=_integer(meta.get("rdev"), 0),
-        xattrs=_xattrs(meta.get("xattr")),
     )
+    return replace(attr, xattrs=_xattrs(meta["xattr"])) if meta.get("xattr") else attr
 
 
 def encode(attr: Attr, name: str, limit: int) -> ObjectMeta:
@@ -150,9 +150,7 @@ def _stamp(time_ns: int) -> str:
     return f"{seconds}.{nanos:09d}" if nanos else str(seconds)
 
 
-def _xattrs(text: str | None) -> dict[str, bytes]:
-    if not text:
-        return {}
+def _xattrs(text: str) -> dict[str, bytes]:
     try:
         values = json.loads(unquote(text))
         return {str(key): base64.b64decode(value) for key, value in values.items()}

@@ -7,22 +7,18 @@ older than the write.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import trio
 from cachetools import TLRUCache
 
 from vfs.config import Config
-from vfs.errors import NameNotText, NameTooLong, ObjectNotFound, leading
-from vfs.layout import Layout, decode_name
+from vfs.errors import ObjectNotFound, leading
+from vfs.layout import Layout
 from vfs.meta.attrs import Defaults, decode
 from vfs.store.base import ObjectInfo, ObjectStore
-from vfs.types import Attr, ETag, Key
-
-T = TypeVar("T")
+from vfs.types import Attr, ETag
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class MetaCache:
             timer=trio.current_time,
             getsizeof=lambda names: 1 + len(names),
         )
-        self._flights: dict[tuple[str, str], trio.Event] = {}
+        self._flights: dict[str, trio.Event] = {}
         self._epoch = 0
         """Counts own writes: an answer from before the last one is not remembered."""
         self._hits = self._misses = 0
@@ -79,9 +75,12 @@ class MetaCache:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    async def lookup(self, path: str) -> Entry | None:
-        """The stored name, or None. A directory hides a file of the same name."""
-        return await self._flight("lookup", path, lambda: self._resolve(path), lambda: self._known(path))
+    async def lookup(self, path: str, directory: bool | None = None) -> Entry | None:
+        """The stored name, or None. A directory hides a file of the same name.
+
+        `directory` says which of the two a listing showed, so that only that one is asked for.
+        """
+        return await self._flight(path, lambda: self._resolve(path, directory), lambda: self._known(path))
 
     def peek(self, path: str) -> Entry | None:
         """What is known without asking; None where nothing is, or the name is known to be absent."""
@@ -94,30 +93,42 @@ class MetaCache:
         names = self._listings.get(parent)
         return names is not None and name not in names, None
 
-    def _known_children(self, path: str) -> tuple[bool, dict[str, bool]]:
-        names = self._listings.get(path)
-        return names is not None, names if names is not None else {}
-
-    async def _resolve(self, path: str) -> Entry | None:
+    async def _resolve(self, path: str, directory: bool | None) -> Entry | None:
         epoch = self._epoch
-        file: Entry | None = None
-        directory: Entry | None = None
-
-        async def look_for_file() -> None:
-            nonlocal file
-            with contextlib.suppress(ObjectNotFound):
-                file = self._entry(await self._store.head(self._layout.file_key(path)))
-
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(look_for_file)
-                directory = await self._directory(path)
-        except BaseExceptionGroup as group:
-            raise leading(group) from group
-        found = directory or file
+        if directory is None:
+            parent, _, name = path.rpartition("/")
+            directory = (self._listings.get(parent) or {}).get(name)
+        if directory is None:
+            found = await self._either(path)
+        elif directory:
+            found = await self._directory(path)
+        else:
+            found = await self._file(path)
         if epoch == self._epoch:
             self._attrs[path] = found
         return found
+
+    async def _either(self, path: str) -> Entry | None:
+        """Both questions at once: nothing says yet whether it is a file or a directory."""
+        file: Entry | None = None
+
+        async def ask_for_file() -> None:
+            nonlocal file
+            file = await self._file(path)
+
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask_for_file)
+                directory = await self._directory(path)
+        except BaseExceptionGroup as group:
+            raise leading(group) from group
+        return directory or file
+
+    async def _file(self, path: str) -> Entry | None:
+        try:
+            return self._entry(await self._store.head(self._layout.file_key(path)))
+        except ObjectNotFound:
+            return None
 
     async def _directory(self, path: str) -> Entry | None:
         key = self._layout.dir_key(path)
@@ -134,54 +145,50 @@ class MetaCache:
     def _entry(self, info: ObjectInfo) -> Entry:
         return Entry(decode(info, self._defaults), info.etag)
 
-    async def children(self, path: str) -> Mapping[str, bool]:
-        """Every name directly under a directory -> whether it is a directory. Complete, or the call fails."""
-        return await self._flight("list", path, lambda: self._list(path), lambda: self._known_children(path))
+    def names(self, path: str) -> dict[str, bool] | None:
+        """Every name directly under a directory -> whether it is a directory, if that is known."""
+        return self._listings.get(path)
 
-    async def _list(self, path: str) -> dict[str, bool]:
-        epoch = self._epoch
-        prefix = self._layout.dir_key(path)
-        names: dict[str, bool] = {}
-        token: str | None = None
-        while True:
-            page = await self._store.list(prefix, delimiter="/", token=token)
-            for info in page.objects:
-                name = _name(info.key, prefix)
-                if name is None or name in names:
-                    continue
-                names[name] = False
-                if info.meta is not None and epoch == self._epoch:
-                    self._attrs[f"{path}/{name}"] = self._entry(info)
-            for key in page.prefixes:
-                name = _name(Key(key.rstrip("/")), prefix)
-                if name is not None:
-                    names[name] = True
-            token = page.token
-            if token is None:
-                break
-        if epoch == self._epoch and len(names) < self._config.cache_entries:
+    def listed(self, info: ObjectInfo) -> Entry | None:
+        """The entry of a listed object, if the listing carried enough to make one."""
+        return self._entry(info) if info.meta is not None else None
+
+    def keep_listing(self, path: str, names: dict[str, bool], epoch: int) -> None:
+        """A complete listing that began at `epoch`; not kept if this mount wrote anything since."""
+        if epoch == self._epoch and len(names) < self._config.cache_entries // 4:
             self._listings[path] = names
-        return names
+
+    def keep(self, path: str, entry: Entry, epoch: int) -> None:
+        """What the store said at `epoch`; not kept if this mount wrote anything since."""
+        if epoch == self._epoch:
+            self._attrs[path] = entry
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
 
     async def _flight(
-        self, kind: str, path: str, ask: Callable[[], Awaitable[T]], known: Callable[[], tuple[bool, T]]
-    ) -> T:
+        self,
+        path: str,
+        ask: Callable[[], Awaitable[Entry | None]],
+        known: Callable[[], tuple[bool, Entry | None]],
+    ) -> Entry | None:
         """What is known, else waits for a flight that is under way and looks again, else flies itself."""
         while True:
             hit, answer = known()
             if hit:
                 self._hits += 1
                 return answer
-            flight = self._flights.get((kind, path))
+            flight = self._flights.get(path)
             if flight is None:
                 break
             await flight.wait()
         self._misses += 1
-        flight = self._flights[kind, path] = trio.Event()
+        flight = self._flights[path] = trio.Event()
         try:
             return await ask()
         finally:
-            del self._flights[kind, path]
+            del self._flights[path]
             flight.set()
 
     # -- own writes ------------------------------------------------------------------------------------------
@@ -218,14 +225,3 @@ class MetaCache:
         """The mount itself made this directory: it is known to be empty."""
         self.put(path, entry)
         self._listings[path] = {}
-
-
-def _name(key: Key, prefix: str) -> str | None:
-    """The last component as a name of the mount; None for what no directory can show."""
-    name = key[len(prefix) :]
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        return None
-    try:
-        return decode_name(name.encode())
-    except (NameTooLong, NameNotText, UnicodeEncodeError):
-        return None

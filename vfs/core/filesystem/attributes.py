@@ -94,7 +94,7 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
 async def getxattr(volume: Volume, ino: Ino, name: bytes) -> bytes:
     """Raises NoAttribute; NotSupported outside `user.`, which is all an object can carry."""
     values = (await _xattrs(volume, ino)).attr.xattrs
-    key = _user_name(name, reading=True)
+    key = _user_name(name)
     try:
         return values[key]
     except KeyError:
@@ -141,14 +141,13 @@ async def _change_xattrs(
     await _settle(volume, inode, before, resized=False)
 
 
-def _user_name(name: bytes, *, reading: bool = False) -> str:
+def _user_name(name: bytes) -> str:
+    """The name as text. EOPNOTSUPP for all but `user.` also spares requests: `ls -l` then stops asking for ACLs."""
     try:
         text = name.decode()
     except UnicodeDecodeError as error:
         raise AttributesTooBig("names of attributes are UTF-8") from error
     if not text.startswith(USER_NAMESPACE):
-        if reading:
-            raise NoAttribute(text)
         raise NotSupported(f"{text}: objects carry attributes in 'user.' only")
     return text
 

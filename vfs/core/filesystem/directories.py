@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import trio
 
 from vfs.core.handles import DirectoryHandle
-from vfs.core.inodes import ROOT, Inode, join
+from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
 from vfs.errors import VfsError, leading
+from vfs.meta.cache import Entry
+from vfs.meta.listing import Listing
 from vfs.types import Fh, Ino
 
 BATCH = 128
@@ -24,20 +26,21 @@ async def opendir(volume: Volume, ino: Ino) -> Fh:
 async def entries(volume: Volume, fh: Fh, start: int) -> AsyncIterator[tuple[bytes, Inode, int]]:
     """(name, inode, offset of the next) from offset `start` on. The caller counts the lookups it reports.
 
-    Offset 0 takes the names anew (rewinddir). A name that went away since is left out; none comes twice.
+    Offset 0 begins a new listing (rewinddir). A name that went away since is left out; none comes twice.
     """
     handle = volume.handles.directory(fh)
-    if start == 0 or handle.names is None:
-        await _take_names(volume, handle)
-    names = handle.names
-    assert names is not None
+    if start == 0 or handle.listing is None:
+        _begin(volume, handle)
     if start < 1:
         yield b".", handle.inode, 1
     if start < 2:
         yield b"..", handle.inode.parent or handle.inode, 2
     at = max(start - 2, 0)
-    while at < len(names):
-        batch = names[at : at + BATCH]
+    while True:
+        while at >= len(handle.names):
+            if not await _extend(volume, handle):
+                return
+        batch = handle.names[at : at + BATCH]
         async with volume.paths.pinned(handle.inode):
             found = await _resolve_all(volume, handle, batch)
         for i, name in enumerate(batch):
@@ -47,21 +50,29 @@ async def entries(volume: Volume, fh: Fh, start: int) -> AsyncIterator[tuple[byt
         at += len(batch)
 
 
-async def _take_names(volume: Volume, handle: DirectoryHandle) -> None:
-    """The names now: those in the store, and those of files that are not stored yet."""
+def _begin(volume: Volume, handle: DirectoryHandle) -> None:
     directory = handle.inode
+    handle.names, handle.listed = [], {}
     handle.gone.clear()
-    if directory.ino == ROOT:
-        handle.names = list(directory.children)
-        return
-    if not directory.names:
-        handle.names = []
-        return
-    async with volume.paths.pinned(directory):
-        stored = set(await volume.cache.children(directory.path()))
-        own = {name for name, child in directory.children.items() if child.busy}
-        handle.names = sorted((stored - handle.gone) | own)
-        handle.gone.clear()
+    handle.own = {name for name, child in directory.children.items() if child.busy or directory.ino == ROOT}
+    path = directory.path() if directory.names else ""
+    handle.listing = Listing(volume.store, volume.layout, volume.cache, path)
+    handle.listing.done = not directory.names
+
+
+async def _extend(volume: Volume, handle: DirectoryHandle) -> bool:
+    """Fetches the next page of names; False when there are no more."""
+    listing = handle.listing
+    assert listing is not None
+    if not listing.done:
+        async with volume.paths.pinned(handle.inode):
+            handle.listed = await listing.page()
+        handle.own.difference_update(handle.listed)
+        handle.names.extend(handle.listed)
+        return True
+    rest, handle.own = sorted(handle.own), set()
+    handle.names.extend(rest)
+    return bool(rest)
 
 
 async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]) -> dict[str, Inode]:
@@ -70,25 +81,30 @@ async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]
     directory = handle.inode
     if not directory.names and directory.ino != ROOT:
         return found
-    wanted = [name for name in batch if name not in handle.gone or name in directory.children]
+    path = directory.path()
+    now = trio.current_time()
+    unknown: list[str] = []
+    for name in batch:
+        child = directory.children.get(name)
+        if child is None and name in handle.gone:
+            continue
+        if child is not None and (child.busy or directory.ino == ROOT or child.fresh_until > now):
+            found[name] = child
+            continue
+        entry, fresh_until = _known(volume, handle, path, name, now)
+        inode = volume.adopt(directory, name, entry, fresh_until) if entry is not None else None
+        if inode is not None:
+            found[name] = inode
+        else:
+            unknown.append(name)
 
     async def one(name: str) -> None:
+        listed = handle.listed.get(name)
         async with volume.parallel:
-            inode = await volume.resolve(directory, name)
+            inode = await volume.resolve(directory, name, listed.directory if listed is not None else None)
         if inode is not None:
             found[name] = inode
 
-    unknown: list[str] = []
-    for name in wanted:
-        child = directory.children.get(name)
-        if child is not None and (child.busy or directory.ino == ROOT):
-            found[name] = child
-        elif (entry := volume.cache.peek(join(directory, name))) is not None:
-            inode = volume.adopt(directory, name, entry)
-            if inode is not None:
-                found[name] = inode
-        else:
-            unknown.append(name)
     try:
         async with trio.open_nursery() as nursery:
             for name in unknown:
@@ -96,6 +112,20 @@ async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]
     except BaseExceptionGroup as group:
         raise leading(group) from group
     return found
+
+
+def _known(
+    volume: Volume, handle: DirectoryHandle, path: str, name: str, now: float
+) -> tuple[Entry | None, float]:
+    """What is known of a name without asking, and until when it holds.
+
+    The listing is as good as an answer of this moment, unless this mount wrote something since it began.
+    """
+    listed = handle.listed.get(name)
+    entry = listed.entry if listed is not None else None
+    if entry is not None and handle.listing is not None and handle.listing.epoch == volume.cache.epoch:
+        return entry, now + volume.cache.ttl(path)
+    return volume.cache.peek(f"{path}/{name}") or (None if name in handle.gone else entry), 0.0
 
 
 async def releasedir(volume: Volume, fh: Fh) -> None:

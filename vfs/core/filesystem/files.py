@@ -15,7 +15,7 @@ from vfs.core.volume import Volume, can_write
 from vfs.data.content import Content
 from vfs.data.reader import Reader
 from vfs.data.stream import full_parts
-from vfs.errors import BadHandle, FileTooBig, IsDirectory, NotFound, VfsError
+from vfs.errors import BadHandle, FileTooBig, IsDirectory, Stale, VfsError
 from vfs.meta.attrs import now_ns
 from vfs.types import Attr, Caller, Fh, Ino
 
@@ -29,13 +29,15 @@ async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHan
         raise IsDirectory(f"inode {ino}")
     if not inode.handles:
         await refresh(volume, inode)
-    return await open_inode(volume, inode, flags, caller)
+    async with volume.paths.pinned(inode):
+        return await open_inode(volume, inode, flags, caller)
 
 
 async def open_inode(volume: Volume, inode: Inode, flags: int, caller: Caller) -> FileHandle:
     """A handle on an inode that is current."""
     if not inode.names and not inode.handles:
-        raise NotFound(f"inode {inode.ino} has no name")
+        # ESTALE makes the kernel walk the path again (open(2) while another process renames over the name).
+        raise Stale(f"inode {inode.ino} has no name any more")
     content = volume.content(inode)
     reader = Reader(volume.store, volume.budget, volume.spawn, volume.config.read_ahead)
     handle = FileHandle(volume.handles.reserve(), inode, content, reader, flags, caller.uid)
@@ -57,7 +59,15 @@ async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
     content = handle.content
     content.raise_error()
     await _bring_home(volume, handle.inode, content, offset, offset + size)
-    return await handle.reader.read(content, offset, size)
+    while True:
+        base = content.base
+        try:
+            return await handle.reader.read(content, offset, size)
+        except Stale:
+            # A rename or an unlink here may be moving the object aside at this moment: wait for it, look again.
+            async with volume.paths.pinned(handle.inode):
+                if content.base == base:
+                    raise
 
 
 async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:

@@ -1,0 +1,69 @@
+"""The names in a directory, page by page, so that a directory of any size needs RAM for one page of attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vfs.errors import NameNotText, NameTooLong
+from vfs.layout import Layout, decode_name
+from vfs.meta.cache import Entry, MetaCache
+from vfs.store.base import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One name; `entry` is None where the listing did not carry its attributes."""
+
+    directory: bool
+    entry: Entry | None = None
+
+
+class Listing:
+    """One pass over a directory. `names` grows with every page, in the order of keys."""
+
+    def __init__(self, store: ObjectStore, layout: Layout, cache: MetaCache, path: str) -> None:
+        self._store = store
+        self._cache = cache
+        self._path = path
+        self._prefix = layout.dir_key(path)
+        self.epoch = cache.epoch
+        self._token: str | None = None
+        self._names: dict[str, bool] = {}
+        self.done = False
+
+    async def page(self) -> dict[str, Listed]:
+        """The next names, none of which came before. Empty pages are possible until `done`."""
+        known = self._cache.names(self._path) if self._token is None and not self._names else None
+        if known is not None:
+            self.done = True
+            return {name: Listed(directory) for name, directory in known.items()}
+        page = await self._store.list(self._prefix, delimiter="/", token=self._token)
+        fresh: dict[str, Listed] = {}
+        for key in page.prefixes:
+            name = _name(key[len(self._prefix) : -1])
+            if name is not None and name not in self._names:
+                fresh[name] = Listed(True)
+        for info in page.objects:
+            name = _name(info.key[len(self._prefix) :])
+            if name is None or name in fresh or name in self._names:
+                continue
+            entry = self._cache.listed(info)
+            fresh[name] = Listed(False, entry)
+            if entry is not None:
+                self._cache.keep(f"{self._path}/{name}", entry, self.epoch)
+        self._names.update((name, listed.directory) for name, listed in fresh.items())
+        self._token = page.token
+        if self._token is None:
+            self.done = True
+            self._cache.keep_listing(self._path, self._names, self.epoch)
+        return fresh
+
+
+def _name(text: str) -> str | None:
+    """A key's last component as a name of the mount; None for what no directory can show."""
+    if text in ("", ".", "..") or "/" in text or "\0" in text:
+        return None
+    try:
+        return decode_name(text.encode())
+    except (NameTooLong, NameNotText, UnicodeEncodeError):
+        return None
