@@ -73,7 +73,7 @@ class MemoryStore:
     def __repr__(self) -> str:
         return f"<MemoryStore objects={len(self._objects)} uploads={len(self._uploads)}>"
 
-    def keys(self) -> Sequence[Key]:
+    def stored(self) -> Sequence[Key]:
         """All keys in order, for assertions."""
         return sorted(self._objects)
 

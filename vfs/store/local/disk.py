@@ -49,6 +49,8 @@ class Disk:
             self._owned = [self._tree, private, temporary, uploading, locking, meta]
             self.temps = Temps(temporary)
             locks = KeyLocks(locking)
+            with locks.hold(PRIVATE):
+                pass  # a file system without locks (some NFS) must be noticed here, not at the first write
             xattr = self._settle_format(private, xattr)
             records: Records
             if xattr:
@@ -72,7 +74,8 @@ class Disk:
             tree.close()
 
     def usage(self) -> Usage:
-        status = os.statvfs(self.root)
+        with self._tree.directory(()) as root:
+            status = os.statvfs(root)
         return Usage(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
 
     def _settle_format(self, private: Tree, xattr: bool) -> bool:

@@ -66,7 +66,7 @@ def decode(raw: bytes) -> Record | None:
     """The record in a xattr; None for what another program may have put there."""
     try:
         return from_document(json.loads(raw))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -137,5 +137,8 @@ def marker_etag(now_ns: int) -> ETag:
 
 
 def marker_modified(etag: ETag) -> int:
-    """Nanoseconds since the epoch at which the marker was put."""
-    return int(etag.split("-")[0], 16)
+    """Nanoseconds since the epoch at which the marker was put; 0 if another program made up the etag."""
+    try:
+        return int(etag.split("-")[0], 16)
+    except ValueError:
+        return 0

@@ -30,8 +30,6 @@ class Renames:
         origin, place = locate(source), locate(target)
         if origin.is_dir != place.is_dir:
             raise KeyRefused(f"{source!r} cannot become {target!r}: one is a directory, the other a file")
-        if origin.is_dir and source != target and target.startswith(source):
-            raise KeyRefused(f"{target!r} lies inside {source!r}")
         try:
             patiently(lambda: self._rename(origin, place))
         finally:
@@ -43,6 +41,8 @@ class Renames:
             self._expect(old, origin)
             if origin == place:
                 return
+            if origin.is_dir and place.key.startswith(origin.key):
+                raise KeyRefused(f"{place.key!r} lies inside {origin.key!r}")
             with self._tree.directory(place.parents, create=True) as new:
                 if not origin.is_dir:
                     current = self._objects.current(new, place)

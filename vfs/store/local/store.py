@@ -68,6 +68,7 @@ class LocalStore:
     def __init__(self, root: Path, *, fsync: bool = True, native: bool = True, xattr: bool = True) -> None:
         self._disk = Disk(root, fsync=fsync, native=native, xattr=xattr)
         self._limiter = trio.CapacityLimiter(THREADS)
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<LocalStore {self._disk.root} busy={self._limiter.borrowed_tokens}>"
@@ -199,6 +200,9 @@ class LocalStore:
 
     async def aclose(self) -> None:
         """Waits for jobs that still run. Descriptors of a disk that hangs are left to the end of the process."""
+        if self._closed:
+            return
+        self._closed = True
         with trio.move_on_after(_LAST_JOBS) as patience:
             for _ in range(THREADS):
                 await self._limiter.acquire_on_behalf_of(object())

@@ -36,7 +36,10 @@ class Tree:
         self._fsync = fsync
 
     def close(self) -> None:
-        os.close(self._root)
+        """A call that comes all the same fails with EBADF, and meets no other file that got the number."""
+        root, self._root = self._root, -1
+        if root >= 0:
+            os.close(root)
 
     def sync(self, fd: int) -> None:
         """Makes a file, or the entries of a directory, survive a loss of power."""
