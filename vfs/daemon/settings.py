@@ -19,6 +19,10 @@ from vfs.daemon.settings_file import SettingsFile
 from vfs.errors import ConfigError
 
 
+class FlagError(ConfigError):
+    """What stands on the command line itself is wrong: exit code 2."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row. `name` is the field of Config and the TOML key; the flag and the variable follow from it."""
@@ -111,7 +115,7 @@ def from_flags(flags: Mapping[str, str]) -> dict[str, Given]:
     for name, one in given.items():
         if values.has_secret(one.text):
             setting = BY_NAME[name]
-            raise ConfigError(
+            raise FlagError(
                 f"{setting.flag}: a password on the command line is seen by everyone in `ps`: "
                 f"set {setting.variable} in the environment"
             )
@@ -194,7 +198,8 @@ def _parsed(name: str, one: Given) -> object:
     except ValueError as error:
         # A value that holds a password is not repeated, wherever it came from.
         shown = "this value" if values.has_secret(one.text) else repr(one.text)
-        raise ConfigError(f"{one.source}: {shown} is not allowed: {error}") from error
+        kind = FlagError if one.source.startswith("--") else ConfigError
+        raise kind(f"{one.source}: {shown} is not allowed: {error}") from error
 
 
 def _checked(config: Config) -> Config:

@@ -47,16 +47,14 @@ class Unmounting:
     seconds: float
     report: Report
 
-    def run(self) -> int | None:
-        """The pid of the daemon that ended. Raises VfsError, and leaves everything as it is, if it may not be."""
+    def run(self) -> None:
+        """Raises VfsError, and leaves everything as it is, if the mount cannot or may not go."""
         entry = self._entry()
         try:
-            with daemon_of(self.point, entry.owner) as client:
-                with pidfd(client.pid) as handle:
-                    self._drain(client)
-                    self._detach(entry)
-                    self._await_end(client.pid, handle)
-                return client.pid
+            with daemon_of(self.point, entry.owner) as client, pidfd(client.pid) as handle:
+                self._drain(client)
+                self._detach(entry)
+                self._await_end(client.pid, handle)
         except NoDaemon as error:
             raise ConfigError(self._no_daemon(entry, error)) from error
         except Hung as error:
