@@ -176,6 +176,10 @@ async def test_what_others_put_into_our_xattr(tmp_path: Path) -> None:
     with pytest.raises(ObjectNotFound):
         await store.head(Key("d/"))
     assert len(await keys(store)) == 6
+    os.setxattr(root / "d", "user.agentfs", b'{"etag":"made up","type":"t","metadata":{}}')
+    assert (await store.head(Key("d/"))).modified_ns == 0
+    os.setxattr(root / "f0", "user.agentfs", b"[" * 3000)
+    assert (await store.head(Key("f0"))).meta == BARE
     await store.aclose()
 
 

@@ -33,6 +33,8 @@ async def test_the_default_is_in_the_user_s_data(
     store = open_store("", config)
     assert local(store).root == tmp_path / "data/agentfs" == default_root()
     assert describe("") == f"file://{tmp_path}/data/agentfs"
+    assert describe("/some/dir") == "file:///some/dir"
+    assert describe("file:///some/dir?fsync=no") == "file:///some/dir"
     await store.aclose()
 
 
@@ -105,9 +107,10 @@ def test_what_is_refused(config: Config, url: str, hint: str) -> None:
 
 
 def test_secrets_are_not_shown(config: Config) -> None:
-    url = "s3://key:secret@bucket/prefix?token=secret"
-    assert describe(url) == "s3://bucket/prefix"
+    bucket = "s3://key:secret@bucket/prefix?token=secret"
+    assert describe(bucket) == "s3://bucket/prefix"
     assert "secret" not in describe("https://user:secret@host/x?sig=secret#secret")
-    with pytest.raises(ConfigError) as refused:
-        open_store(url, config)
-    assert "secret" not in str(refused.value)
+    for url in (bucket, "http://user:secret@[broken", "https://user:secret@host/x", "file:relative?k=secret"):
+        with pytest.raises(ConfigError) as refused:
+            open_store(url, config)
+        assert "secret" not in str(refused.value)

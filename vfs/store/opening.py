@@ -36,8 +36,12 @@ def describe(url: str) -> str:
     """The URL as it may be shown: complete, and without user, password or query."""
     if not url or url.startswith("/"):
         return f"file://{url or default_root()}"
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition(':')[0]}:..."
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else parts.path
 
 
 def default_root() -> Path:
@@ -55,7 +59,7 @@ def _parsed(url: str) -> tuple[Path, Mapping[str, bool]]:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ConfigError(f"store {url!r} is not a URL: use file:///absolute/directory") from error
+        raise ConfigError(f"store {describe(url)!r} is not a URL: use file:///absolute/directory") from error
     if parts.scheme == "s3":
         raise ConfigError(f"store {describe(url)!r}: this version has only file:///absolute/directory stores")
     if parts.scheme != "file":

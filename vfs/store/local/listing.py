@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
-from vfs.errors import StoreError
+from vfs.errors import ObjectNotFound, StoreError
 from vfs.store.base import ListPage, ObjectInfo, ObjectMeta
 from vfs.store.local.objects import Objects
 from vfs.store.local.places import KEY_MAX, PRIVATE, is_component, is_text
@@ -27,10 +27,10 @@ from vfs.store.local.records import etag_of
 from vfs.store.local.tree import Tree, lstat, open_directory, open_file
 from vfs.types import Key
 
-WINDOW = 65_536
+WINDOW = 32_768
 """Names of one directory kept in memory."""
 
-_KEPT = 4
+_KEPT = 8
 """Unfinished listings."""
 
 _EXPIRY = 60.0
@@ -185,7 +185,8 @@ class _Entries:
 
     def has_directory(self, key: str) -> bool:
         fd, name = self._parent(key.removesuffix("/"))
-        return fd >= 0 and lstat(fd, name) is not None
+        status = lstat(fd, name) if fd >= 0 else None
+        return status is not None and stat.S_ISDIR(status.st_mode)
 
     def info(self, key: Key) -> ObjectInfo | None:
         """None for what is not, or no longer, an object."""
@@ -207,13 +208,20 @@ class _Entries:
                 finally:
                     os.close(fd)
         except FileNotFoundError:
-            return None
+            return self._again(key)
         except PermissionError:
             pass  # someone's unreadable file: it is there all the same
         found = lstat(parent, name)
         if found is None or not stat.S_ISREG(found.st_mode):
             return None
         return ObjectInfo(key, found.st_size, etag_of(found), found.st_mtime_ns, ObjectMeta())
+
+    def _again(self, key: Key) -> ObjectInfo | None:
+        """An entry that vanished, or was replaced while it was looked at."""
+        try:
+            return self._objects.head(key)
+        except ObjectNotFound:
+            return None
 
     def _marker(self, key: Key) -> ObjectInfo | None:
         parent, name = self._parent(key.removesuffix("/"))

@@ -41,6 +41,9 @@ class Objects:
     def head(self, key: Key) -> ObjectInfo:
         if locate(key).is_dir:
             return self.markers.head(key)
+        return patiently(lambda: self._head(key))
+
+    def _head(self, key: Key) -> ObjectInfo:
         with self.opened(key) as (fd, status):
             return self.info(key, fd, status)
 
@@ -49,6 +52,9 @@ class Objects:
             info = self.markers.head(key)
             Condition(if_match).check(key, info.etag)
             return Fetched(info, b"")
+        return patiently(lambda: self._get(key, start, length, if_match))
+
+    def _get(self, key: Key, start: int, length: int | None, if_match: ETag | None) -> Fetched:
         with self.opened(key, if_match) as (fd, opened):
             before = opened
             for _ in range(_READ_ATTEMPTS):
@@ -76,7 +82,8 @@ class Objects:
         place = locate(key)
         now = self._clock.tick()
         os.utime(temp.fd, ns=(now, now))
-        record = Record(etag_of(os.fstat(temp.fd)), meta)
+        status = os.fstat(temp.fd)
+        record = Record(etag_of(status), meta)
         self._records.stage(temp.fd, record)
         self._tree.sync(temp.fd)
         try:
@@ -84,7 +91,7 @@ class Objects:
         finally:
             if not temp.installed:
                 self.prune(place)
-        return self.info(key, temp.fd, os.fstat(temp.fd))
+        return ObjectInfo(key, status.st_size, record.etag, now, meta)
 
     def _replace(self, temp: Temp, place: Place, record: Record, condition: Condition) -> None:
         try:
@@ -140,21 +147,17 @@ class Objects:
             return self.markers.copy(source, target, meta, if_match)
         if source == target:
             return self._annotate(place, meta, if_match)
+        return patiently(lambda: self._copy(source, target, meta, if_match))
+
+    def _copy(self, source: Key, target: Key, meta: ObjectMeta | None, if_match: ETag | None) -> ObjectInfo:
         with self.opened(source, if_match) as (fd, status), self._temps.new() as temp:
             info = self.info(source, fd, status)
             if not clone(fd, temp.fd):
-                self.append(source, (fd, status), 0, status.st_size, temp)
+                copy_range(fd, 0, status.st_size, temp.fd)
+            if etag_of(os.fstat(fd)) != info.etag:
+                raise PreconditionFailed(f"{source!r} was edited in place while it was copied")
             assert info.meta is not None
             return self.install(temp, target, info.meta if meta is None else meta, ANY)
-
-    def append(
-        self, key: Key, source: tuple[int, os.stat_result], start: int, length: int, temp: Temp
-    ) -> None:
-        """Copies a range of an open object. Raises PreconditionFailed if the object was edited meanwhile."""
-        fd, status = source
-        copied = copy_range(fd, start, length, temp.fd)
-        if copied != length or etag_of(os.fstat(fd)) != etag_of(status):
-            raise PreconditionFailed(f"{key!r} was edited in place while it was copied")
 
     def _annotate(self, place: Place, meta: ObjectMeta | None, if_match: ETag | None) -> ObjectInfo:
         with self._locks.hold(place.key), self.opened(place.key, if_match) as (fd, status):
@@ -183,6 +186,19 @@ class Objects:
             os.close(fd)
 
     def info(self, key: Key, fd: int, status: os.stat_result) -> ObjectInfo:
+        """The version that is open. Raises FileNotFoundError if its record went with it: look again then.
+
+        Without a record of its own, a version was either edited in place, and still has its name, or replaced
+        since it was opened.
+        """
         etag = etag_of(status)
-        meta = meta_for(self._records.read(fd, key), etag)
-        return ObjectInfo(key, status.st_size, etag, status.st_mtime_ns, meta)
+        records = self._records.read(fd, key)
+        if records and not any(record.is_of(etag) for record in records) and not self._has_name(key, status):
+            raise FileNotFoundError(f"{key!r} was replaced while it was read")
+        return ObjectInfo(key, status.st_size, etag, status.st_mtime_ns, meta_for(records, etag))
+
+    def _has_name(self, key: Key, status: os.stat_result) -> bool:
+        place = locate(key)
+        with self._tree.directory(place.parents) as parent:
+            found = lstat(parent, place.name)
+        return found is not None and found.st_ino == status.st_ino

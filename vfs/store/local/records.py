@@ -33,6 +33,13 @@ class Record:
     etag: ETag
     meta: ObjectMeta
 
+    def is_of(self, etag: ETag) -> bool:
+        """True if it was written for the content of `etag`.
+
+        Inode numbers do not count, so that a directory restored from a backup keeps its times.
+        """
+        return self.etag.rpartition("-")[0] == etag.rpartition("-")[0]
+
     def encode(self) -> bytes:
         return json.dumps(self.document(), separators=(",", ":")).encode()
 
@@ -100,22 +107,15 @@ def etag_of(status: os.stat_result) -> ETag:
 
 
 def meta_for(records: Sequence[Record], etag: ETag) -> ObjectMeta:
-    """What the records say about the version `etag`; without times if they speak of other bytes.
-
-    The inode number is left out of the comparison, so that a directory restored from a backup keeps its times.
-    """
+    """What the records say about the version `etag`; without times if they speak of other bytes."""
     if not records:
         return ObjectMeta()
     for record in reversed(records):
-        if _content(record.etag) == _content(etag):
+        if record.is_of(etag):
             return record.meta
     last = records[-1].meta
     kept = {name: value for name, value in last.metadata.items() if name not in TIMES}
     return ObjectMeta(kept, last.content_type)
-
-
-def _content(etag: ETag) -> str:
-    return etag.rpartition("-")[0]
 
 
 class Clock:
