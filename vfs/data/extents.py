@@ -84,7 +84,10 @@ class Extents:
         buf = self._bufs[i]
         if len(data) >= SMALL or len(buf) + len(data) > GROW_LIMIT or not isinstance(buf, bytearray):
             return False
-        buf += data
+        try:
+            buf += data
+        except BufferError:  # a read or an upload looks at it at this moment: it must not move
+            return False
         self.nbytes += len(data)
         return True
 
@@ -147,6 +150,8 @@ class Extents:
 
     def touches(self, start: int, end: int) -> bool:
         """True if any byte of [start, end) is held."""
+        if start >= end:
+            return False
         i = bisect_right(self._starts, start) - 1
         if i >= 0 and self._starts[i] + len(self._bufs[i]) > start:
             return True
@@ -154,12 +159,21 @@ class Extents:
 
     def take(self, start: int, end: int) -> list[bytes | bytearray]:
         """Removes [start, end), which must be covered, and returns its buffers in order."""
-        taken = [
-            piece.data if isinstance(piece.data, bytes | bytearray) else bytes(piece.data or b"")
-            for piece in self.pieces(start, end)
-        ]
+        taken: list[bytes | bytearray] = []
+        for piece in self.pieces(start, end):
+            assert piece.data is not None, "a hole would shift all that follows"
+            taken.append(piece.data if isinstance(piece.data, bytes | bytearray) else bytes(piece.data))
         self.remove(start, end)
         return taken
+
+    def split(self, offset: int) -> Extents:
+        """Removes what lies at or past `offset` and returns it."""
+        upper = Extents()
+        for piece in self.pieces(offset, self.end):
+            if piece.data is not None:
+                upper.write(piece.start, bytes(piece.data))
+        self.cut(offset)
+        return upper
 
     def overlay(self, upper: Extents) -> None:
         """Puts everything of `upper` on top of this."""
