@@ -175,9 +175,31 @@ class Volume:
             self._late.pop(inode.ino, None)
             inode.attrs_dirty = False
             if not inode.handles:
-                self.release_content(inode)
+                self._abandon(inode)
             self.table.reap(inode)
         return inode
+
+    def _abandon(self, inode: Inode) -> None:
+        """A file without a name that nobody has open. Its clean bytes stay: an OPEN may be on its way."""
+        content = inode.content
+        if content is None or content.dirty or not inode.lookups:
+            self.release_content(inode)
+        orphan, inode.orphan = inode.orphan, None
+        if orphan is not None:
+            self.spawn(lambda: self.delete_quietly(orphan))
+
+    def distrust(self, inode: Inode) -> None:
+        """The store turned out to have another version: ask it at the next lookup and open."""
+        inode.fresh_until = 0.0
+        for parent, name in inode.names:
+            self.cache.forget(join(parent, name))
+
+    async def take_first_name(self, inode: Inode) -> None:
+        """The name that the content was read from is gone, another comes first: each is an object of its own."""
+        info = await self.store.head(self.keys(inode)[0])
+        inode.etag = info.etag
+        if inode.content is not None:
+            inode.content.rebase(info)
 
     def release_content(self, inode: Inode) -> None:
         """Gives back the RAM of a content that nobody has open, dirty or not."""

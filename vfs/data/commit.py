@@ -62,28 +62,32 @@ class Committer:
         """
         async with content.lock:
             content.raise_error()
-            if not content.dirty:
-                return None
-            snapshot = content.freeze()
-            stored = False
-            try:
-                info = await self._replace(content, snapshot)
-                stored = True
-            except VfsError as error:
-                content.fail(error)
-                raise
-            finally:
-                if not stored:
-                    content.thaw()
-            content.committed(snapshot, info)
-            try:
-                for key in snapshot.keys[1:]:
-                    await copy_object(self._store, info, key)
-            except VfsError as error:
-                content.changed = True
-                content.fail(error)
-                raise
+            info = None
+            while content.dirty and (info is None or content.rest):
+                info = await self._commit(content)
             return info
+
+    async def _commit(self, content: Content) -> ObjectInfo:
+        snapshot = content.freeze(self._store.capabilities.max_parts)
+        stored = False
+        try:
+            info = await self._replace(content, snapshot)
+            stored = True
+        except VfsError as error:
+            content.fail(error)
+            raise
+        finally:
+            if not stored:
+                content.thaw()
+        content.committed(snapshot, info)
+        try:
+            for key in snapshot.keys[1:]:
+                await copy_object(self._store, info, key)
+        except VfsError as error:
+            content.changed = True
+            content.fail(error)
+            raise
+        return info
 
     async def unship(self, content: Content, size: int) -> None:
         """Makes room for a truncate to `size`: nothing past it stays in an upload. The caller pins the path."""
@@ -143,11 +147,7 @@ class Committer:
         if stream is None:
             upload = await self._store.create_upload(snapshot.keys[0], snapshot.meta)
             stream = content.stream = Stream(upload, snapshot.meta, {})
-        regions = list(self._regions(content, snapshot, stream))
-        if regions and regions[-1].number > self._store.capabilities.max_parts:
-            raise FileTooBig(
-                f"{snapshot.size} bytes need more parts of {content.part_size} than the store takes"
-            )
+        regions = self._numbered(list(self._regions(content, snapshot, stream)), stream)
         try:
             async with trio.open_nursery() as nursery:
                 for region in regions:
@@ -182,6 +182,18 @@ class Committer:
                 )
         if run:
             yield run
+
+    def _numbered(self, regions: list[Region], stream: Stream) -> list[Region]:
+        """Parts are numbered by offset; in an object past max_parts of them each copied range counts as one.
+
+        Raises FileTooBig when not even that fits.
+        """
+        limit = self._store.capabilities.max_parts
+        if regions and regions[-1].number > limit and not stream.parts:
+            regions = [region._replace(number=number) for number, region in enumerate(regions, 1)]
+        if regions and regions[-1].number > limit:
+            raise FileTooBig(f"more than {limit} parts would have to be sent at once")
+        return regions
 
     async def _send(self, content: Content, snapshot: Snapshot, stream: Stream, region: Region) -> None:
         try:

@@ -87,6 +87,7 @@ class Content:
         "live",
         "lock",
         "part_size",
+        "rest",
         "shipper",
         "shipping",
         "size",
@@ -106,6 +107,8 @@ class Content:
         self.clean = Extents()
         self.changed = base is None
         """The object must be written: there is no base, or size or bytes differ from it."""
+        self.rest = False
+        """The commit that ran last had to leave the end of the file to another."""
         self.shipping: dict[int, int] = {}
         """Part number -> bytes still in RAM (0 once stored)."""
         self.stream: Stream | None = None
@@ -224,14 +227,20 @@ class Content:
 
     # -- committing ------------------------------------------------------------------------------------------
 
-    def freeze(self) -> Snapshot:
-        """What is dirty now becomes what the commit stores; new writes go on top of it."""
+    def freeze(self, max_parts: int) -> Snapshot:
+        """What is dirty now becomes what the commit stores; new writes go on top of it.
+
+        A stream takes `max_parts` parts and no more: what lies past them is the `rest`, for a commit of its own.
+        """
         assert self.frozen is None, "a commit is running"
-        self.frozen, self.live = self.live, Extents()
-        self.frozen_limit = self.size
-        self.changed = False
+        size = self.size
+        if self.stream is not None:
+            size = min(size, max_parts * self.part_size)
+        self.frozen, self.live = self.live, self.live.split(size)
+        self.frozen_limit = size
+        self.rest = self.changed = size < self.size
         keys = self.subject.keys()
-        return Snapshot(self.size, self.subject.meta(), self.base, self.base_limit, keys)
+        return Snapshot(size, self.subject.meta(), self.base, self.base_limit, keys)
 
     def thaw(self) -> None:
         """The commit failed: what it was storing is dirty again, under what was written meanwhile."""
@@ -266,6 +275,16 @@ class Content:
         """The same bytes are another object version now (renamed, copied, new attributes)."""
         if self.base is not None:
             self.base = Base(info.key, info.etag, self.base.size)
+
+    def detach(self) -> bool:
+        """Makes RAM the only place of a content whose object is gone; False if RAM does not hold all of it."""
+        if self.dirty or self.base_limit != self.size or not self.clean.covers(0, self.size):
+            return False
+        self.live, self.clean = self.clean, Extents()
+        self.base, self.base_limit, self.changed = None, 0, True
+        self._keep_clean(0)
+        self.settle()
+        return True
 
     def remember(self, offset: int, data: Buffer) -> None:
         """Keeps bytes just read from the base of a small file."""

@@ -15,6 +15,7 @@ from vfs.errors import (
     InvalidArgument,
     IsDirectory,
     NameTooLong,
+    NotFound,
     NotPermitted,
     PreconditionFailed,
     TooManyLinks,
@@ -65,8 +66,9 @@ async def create(
         raise Exists(text)
     if found.attr.is_dir:
         raise IsDirectory(text)
-    handle = await open_inode(volume, found, flags, caller)
-    return handle, volume.table.remember(found)
+    async with volume.paths.pinned(found):
+        handle = await open_inode(volume, found, flags, caller)
+        return handle, volume.table.remember(found)
 
 
 async def mkdir(volume: Volume, parent: Ino, name: bytes, mode: int, caller: Caller) -> Inode:
@@ -128,10 +130,12 @@ async def _put_new(volume: Volume, key: Key, body: Body, attr: Attr, name: str) 
 
 
 async def link(volume: Volume, ino: Ino, parent: Ino, name: bytes) -> Inode:
-    """One more name for a file: shared while the mount lives, a copy in the store (decisions/0002)."""
+    """One more name for a file of any kind: shared while the mount lives, copied in the store (decisions/0002)."""
     inode = volume.table.get(ino)
-    if not inode.attr.is_file or not inode.names:
-        raise NotPermitted("only regular files that have a name can be linked")
+    if inode.attr.is_dir:
+        raise NotPermitted("directories cannot be linked")
+    if not inode.names:
+        raise NotFound(f"inode {ino} has no name")
     if len(inode.names) >= MAX_LINKS:
         raise TooManyLinks(f"a file has at most {MAX_LINKS} names")
     directory, text = _place(volume, parent, name)

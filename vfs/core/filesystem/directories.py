@@ -9,7 +9,7 @@ import trio
 from vfs.core.handles import DirectoryHandle
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
-from vfs.errors import VfsError, leading
+from vfs.errors import NotDirectory, VfsError, leading
 from vfs.meta.cache import Entry
 from vfs.meta.listing import Listing
 from vfs.types import Fh, Ino
@@ -20,7 +20,10 @@ BATCH = 128
 
 async def opendir(volume: Volume, ino: Ino) -> Fh:
     """A handle; the names are taken when the first of them is asked for."""
-    return volume.handles.add_directory(volume.directory(ino)).fh
+    inode = volume.table.get(ino)
+    if not inode.attr.is_dir:
+        raise NotDirectory(f"inode {ino}")
+    return volume.handles.add_directory(inode).fh
 
 
 async def entries(volume: Volume, fh: Fh, start: int) -> AsyncIterator[tuple[bytes, Inode, int]]:

@@ -35,8 +35,10 @@ async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHan
 
 async def open_inode(volume: Volume, inode: Inode, flags: int, caller: Caller) -> FileHandle:
     """A handle on an inode that is current."""
-    if not inode.names and not inode.handles:
-        # ESTALE makes the kernel walk the path again (open(2) while another process renames over the name).
+    nameless = not inode.names and not inode.handles
+    if nameless and (inode.content is None or not inode.content.detach()):
+        # Replaced between LOOKUP and OPEN. What RAM still holds is what the name meant when the program asked;
+        # without it, ESTALE makes the kernel walk the path again, once.
         raise Stale(f"inode {inode.ino} has no name any more")
     content = volume.content(inode)
     reader = Reader(volume.store, volume.budget, volume.spawn, volume.config.read_ahead)
@@ -67,6 +69,7 @@ async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
             # A rename or an unlink here may be moving the object aside at this moment: wait for it, look again.
             async with volume.paths.pinned(handle.inode):
                 if content.base == base:
+                    volume.distrust(handle.inode)
                     raise
 
 
@@ -77,7 +80,7 @@ async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
         raise BadHandle("not open for writing")
     content, inode = handle.content, handle.inode
     end = offset + len(data)
-    check_size(volume, end)
+    check_size(volume, content, offset, end)
     content.raise_error()
     await volume.budget.room(len(data))
     await _bring_home(volume, inode, content, offset, end)
@@ -182,7 +185,7 @@ async def _bring_home(volume: Volume, inode: Inode, content: Content, start: int
 
 async def resize(volume: Volume, inode: Inode, content: Content, size: int, uid: int) -> None:
     """Cuts or extends a content; what it gains reads as zeros."""
-    check_size(volume, size)
+    check_size(volume, content, size, size)
     content.raise_error()
     while content.shipped(size, content.size):
         async with volume.paths.pinned(inode):
@@ -201,9 +204,9 @@ def without_privileges(attr: Attr) -> int:
     return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
 
 
-def check_size(volume: Volume, size: int) -> None:
-    """Raises FileTooBig past what the store can hold in one object."""
+def check_size(volume: Volume, content: Content, start: int, end: int) -> None:
+    """Raises FileTooBig past what one object can hold, and for a hole that one commit could not fill."""
     limits = volume.store.capabilities
-    largest = min(limits.max_object, limits.max_parts * volume.config.part_size)
-    if size > largest:
-        raise FileTooBig(f"{size} bytes; the largest file on this mount is {largest}")
+    hole = start - content.size
+    if end > limits.max_object or hole > (limits.max_parts - 1) * content.part_size:
+        raise FileTooBig(f"{end} bytes; an object holds {limits.max_object}")

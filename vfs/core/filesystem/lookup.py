@@ -18,9 +18,15 @@ async def lookup(volume: Volume, parent: Ino, name: bytes) -> Inode | None:
         inode = directory if name == b"." or directory.parent is None else directory.parent
         return volume.table.remember(inode)
     text = decode_name(name)
-    async with volume.paths.pinned(directory):
-        found = await volume.resolve(directory, text)
-        return volume.table.remember(found) if found is not None else None
+    while True:
+        async with volume.paths.pinned(directory):
+            found = await volume.resolve(directory, text)
+            if found is None:
+                return None
+            if not found.moving:
+                return volume.table.remember(found)
+        async with volume.paths.pinned(found):
+            pass  # it is being renamed, replaced or removed: what it is called afterwards is not known yet
 
 
 def forget(volume: Volume, counts: Sequence[tuple[Ino, int]]) -> None:

@@ -9,9 +9,10 @@ from vfs.core.volume import Volume
 from vfs.errors import IsDirectory, NotDirectory, NotEmpty, NotFound, NotPermitted
 from vfs.layout import decode_name
 from vfs.meta.attrs import now_ns
+from vfs.meta.cache import Entry
 from vfs.store.base import ObjectInfo
 from vfs.store.copying import copy_object
-from vfs.types import Ino
+from vfs.types import ETag, Ino
 
 
 async def unlink(volume: Volume, parent: Ino, name: bytes) -> None:
@@ -26,7 +27,7 @@ async def unlink(volume: Volume, parent: Ino, name: bytes) -> None:
                 continue
             await volume.mark(directory)
             await drop_object(volume, directory, text, inode)
-            forget_name(volume, directory, text)
+            await forget_name(volume, directory, text)
             return
 
 
@@ -44,7 +45,7 @@ async def rmdir(volume: Volume, parent: Ino, name: bytes) -> None:
             await volume.mark(directory)
             if inode.marker:
                 await volume.store.delete(volume.layout.dir_key(inode.path()))
-            forget_name(volume, directory, text)
+            await forget_name(volume, directory, text)
             return
 
 
@@ -110,21 +111,14 @@ async def _set_aside(volume: Volume, inode: Inode) -> None:
         content.rebase(info)
 
 
-def forget_name(volume: Volume, directory: Inode, name: str) -> None:
+async def forget_name(volume: Volume, directory: Inode, name: str) -> None:
     """The name is gone from the store: here it goes too."""
-    path = join(directory, name)
-    volume.cache.drop(path)
+    volume.cache.drop(join(directory, name))
+    first = directory.children[name].names[0] == (directory, name)
     inode = volume.detach(directory, name)
-    inode.attr = replace(inode.attr, ctime_ns=now_ns())
-    if inode.content is not None and inode.names:
-        rebase_to_first_name(volume, inode)
     volume.touch(directory)
-
-
-def rebase_to_first_name(volume: Volume, inode: Inode) -> None:
-    """The name that the content was read from is gone or new: another holds the same bytes."""
-    content = inode.content
-    if content is not None and content.base is not None:
-        key = volume.keys(inode)[0]
-        if content.base.key != key:
-            content.rebase(ObjectInfo(key, content.base.size, content.base.etag, 0))
+    inode.attr = replace(inode.attr, ctime_ns=now_ns())
+    if inode.names and first:
+        await volume.take_first_name(inode)
+    for parent, other in inode.names:
+        volume.cache.put(join(parent, other), Entry(inode.attr, inode.etag or ETag("")))

@@ -17,6 +17,7 @@ from vfs.errors import (
     Exists,
     InvalidArgument,
     IsDirectory,
+    NameTooLong,
     NotDirectory,
     NotFound,
     NotPermitted,
@@ -96,6 +97,8 @@ class _Move:
             if flags == NOREPLACE:
                 raise Exists(self.target_name)
             await self._require_replaceable(target)
+        if source.attr.is_dir:
+            await self._require_short_keys(self.source_key, self.target_key)
         await self._store(source)
         await volume.mark(self.source_dir)
         if source.attr.is_dir:
@@ -103,8 +106,10 @@ class _Move:
         else:
             await self._move_file(target)
         if target is not None:
-            forget_name(volume, self.target_dir, self.target_name)
+            await forget_name(volume, self.target_dir, self.target_name)
         self._relink()
+        if len(source.names) > 1:
+            await volume.take_first_name(source)
         volume.touch(self.source_dir)
         volume.touch(self.target_dir)
 
@@ -115,6 +120,19 @@ class _Move:
             await require_empty(self.volume, target)
         elif target.attr.is_dir:
             raise IsDirectory(self.target_name)
+
+    async def _require_short_keys(self, source: Key, target: Key) -> None:
+        """Raises NameTooLong, before anything moves, if a key below would outgrow the store's limit."""
+        growth = len(target.encode()) - len(source.encode())
+        token: str | None = None
+        while growth > 0:
+            page = await self.volume.store.list(source, token=token)
+            for info in page.objects:
+                if len(info.key.encode()) + growth > self.volume.store.capabilities.max_key:
+                    raise NameTooLong(f"{info.key}: its key would be too long under the new name")
+            token = page.token
+            if token is None:
+                return
 
     async def _store(self, inode: Inode) -> None:
         """What is dirty is stored under the old name first; the copies then have it."""
@@ -215,9 +233,14 @@ class _Move:
         if target is None:
             raise NotFound(self.target_name)
         self._refuse_nesting(target)
-        await self._store(source)
-        await self._store(target)
         target_key = self._key(target, self.target_path)
+        for inode, old, new in (
+            (source, self.source_key, self.target_key),
+            (target, target_key, self.source_key),
+        ):
+            if inode.attr.is_dir:
+                await self._require_short_keys(old, new)
+            await self._store(inode)
         if volume.store.capabilities.exchange:
             await volume.store.exchange(self.source_key, target_key)
         else:
