@@ -46,8 +46,9 @@ def test_extents_are_a_sparse_byte_array(steps: list[tuple], one: int, other: in
             extents.write(a, b)
             put(model, a, b)
         elif kind == "remove":
-            extents.remove(a, b)
-            model[a : max(a, b)] = [None] * max(b - a, 0)
+            low, high = sorted((a, b))
+            extents.remove(low, high)
+            model[low:high] = [None] * (high - low)
         elif kind == "cut":
             extents.cut(a)
             model[a:] = [None] * (len(model) - a)
