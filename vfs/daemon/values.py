@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from vfs.errors import ConfigError
 from vfs.layout import check_user
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|)", re.IGNORECASE | re.ASCII)
 _UNIT_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _UNIT_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SWITCHES = {
@@ -86,7 +86,7 @@ def count(least: int, most: int) -> Callable[[str], int]:
     """A parser of whole numbers."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d+", text.strip()) or not least <= int(text) <= most:
+        if not re.fullmatch(r"[0-9]+", text.strip()) or not least <= int(text) <= most:
             raise ValueError(f"use a whole number from {least} to {most}")
         return int(text)
 
@@ -116,7 +116,7 @@ def user(text: str) -> str:
     try:
         return check_user(text)
     except ConfigError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error).partition(": ")[2]) from error
 
 
 def path(text: str) -> Path:

@@ -24,7 +24,7 @@ FILES_KEPT = 3
 
 _USERINFO = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]*@")
 _SECRET_PARAMETER = re.compile(
-    r"\b((?:x-amz-)?(?:signature|security-token|credential)|password|passwd|secret|secret[_-]?(?:access[_-]?)?key"
+    r"(?<![A-Za-z0-9])((?:x-amz-)?(?:signature|security-token|credential)|password|passwd|secret|secret[_-]?(?:access[_-]?)?key"
     r"|access[_-]?key(?:[_-]?id)?|token|api[_-]?key|authorization)(\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s&,;'\"]+)",
     re.IGNORECASE,
 )
