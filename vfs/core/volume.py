@@ -26,7 +26,7 @@ from vfs.data.commit import Committer
 from vfs.data.content import Base, Content
 from vfs.data.stream import Shipper
 from vfs.data.writeback import Writeback
-from vfs.errors import NotDirectory, NotFound, ObjectNotFound, VfsError
+from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, VfsError
 from vfs.layout import Layout
 from vfs.meta.attrs import encode, now_ns
 from vfs.meta.cache import Entry, MetaCache
@@ -58,6 +58,10 @@ class Volume:
     """Everything one mount knows. Operations are added by FileSystem."""
 
     def __init__(self, store: ObjectStore, config: Config) -> None:
+        if config.part_size < store.capabilities.min_part:
+            raise ConfigError(
+                f"part_size {config.part_size}: this store takes {store.capabilities.min_part} at least"
+            )
         self.store = store
         self.config = config
         self.id = secrets.token_hex(8)

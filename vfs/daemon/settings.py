@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfs.config import MIB, Config
+from vfs.config import KIB, MIB, Config
 from vfs.daemon import values
 from vfs.daemon.settings_file import SettingsFile
 from vfs.errors import ConfigError
@@ -78,7 +78,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("fuse_options", values.options, "OPT,OPT", "More mount options.", on_command_line=False),
     Setting("negative_ttl", values.duration(0), "TIME", "How long a name is believed absent.", False),
     Setting("cache_entries", values.count(16, 1 << 24), "N", "Attributes kept in RAM.", False),
-    Setting("part_size", values.size(5 * MIB, 512 * MIB), "SIZE", "Size of one uploaded part.", False),
+    Setting("part_size", values.size(64 * KIB, 512 * MIB), "SIZE", "Size of one uploaded part.", False),
     Setting("uploads", values.count(1, 128), "N", "Uploads at once.", False),
     Setting("read_ahead", values.size(0, 1 << 30), "SIZE", "Largest window read ahead of one reader.", False),
     Setting("store_timeout", values.duration(1), "TIME", "Longest wait for one answer of the store.", False),
