@@ -7,7 +7,7 @@ ever refused and nothing grows past the limit but the requests already in hand: 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,8 +20,8 @@ from vfs.errors import StoreTimeout
 class Droppable(Protocol):
     """Holds clean data that can be dropped at any time between two awaits."""
 
-    def drop_clean(self) -> int:
-        """Drops it and returns how many bytes were freed; the caller adjusts the budget."""
+    def drop_clean(self) -> None:
+        """Drops it. The caller adjusts the budget by what was last told to `set_clean`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,17 @@ class Budget:
         self._clean: OrderedDict[Droppable, int] = OrderedDict()
         self._clean_bytes = 0
         self._room = trio.lowlevel.ParkingLot()
+        self._queue: deque[object] = deque()
+        """Turns of those who wait. Only the first may go, or a steady stream of newcomers would starve them."""
         self._held_back = 0
         self.on_pressure = on_pressure or (lambda: None)
 
     def statistics(self) -> BudgetStatistics:
-        return BudgetStatistics(self.limit, self.used, self._clean_bytes, len(self._room), self.peak)
+        return BudgetStatistics(self.limit, self.used, self._clean_bytes, len(self._queue), self.peak)
 
     @property
     def waiting(self) -> bool:
-        return bool(self._room)
+        return bool(self._queue)
 
     @property
     def dirty(self) -> int:
@@ -69,7 +71,7 @@ class Budget:
 
     def wake(self) -> None:
         """Lets the waiting look again, or asks for more room when there is still none."""
-        if not self._room:
+        if not self._queue:
             return
         if self._fits():
             self._room.unpark_all()
@@ -78,7 +80,7 @@ class Budget:
 
     def try_charge(self, n: int) -> bool:
         """Takes `n` bytes if they fit without making anybody wait; for read-ahead and other luxuries."""
-        if self._room or self.used - self._clean_bytes + n > self.limit // 2:
+        if self._queue or self.used - self._clean_bytes + n > self.limit // 2:
             return False
         self._shed(self.limit - n)
         self.charge(n)
@@ -89,16 +91,20 @@ class Budget:
 
         Raises StoreTimeout when that takes too long.
         """
-        if self._fits():
+        if not self._queue and self._fits():
             return
+        turn = object()
+        self._queue.append(turn)
         self._held_back += n
         try:
             with trio.move_on_after(self._timeout) as scope:
-                while not self._fits():
+                while self._queue[0] is not turn or not self._fits():
                     self.on_pressure()
                     await self._room.park()
         finally:
             self._held_back -= n
+            self._queue.remove(turn)
+            self._room.unpark_all()
         if scope.cancelled_caught:
             raise StoreTimeout(
                 f"no room under the RAM limit for {self._timeout:.0f} s: the store does not keep up"
@@ -113,10 +119,10 @@ class Budget:
     def _shed(self, limit: int) -> None:
         """Drops clean data, the longest unused first, until `used` is at most `limit`."""
         while self._clean and self.used > limit:
-            victim, _ = self._clean.popitem(last=False)
-            freed = victim.drop_clean()
-            self._clean_bytes -= freed
-            self.used -= freed
+            victim, n = self._clean.popitem(last=False)
+            victim.drop_clean()
+            self._clean_bytes -= n
+            self.used -= n
 
     def set_clean(self, holder: Droppable, n: int) -> None:
         """`holder` keeps `n` bytes of clean data from now on, most recently used of all. 0 removes it.

@@ -295,11 +295,9 @@ class Content:
         self.clean.cut(size)
         self.budget.set_clean(self, self.clean.cost)
 
-    def drop_clean(self) -> int:
+    def drop_clean(self) -> None:
         """Droppable: the budget needs the room."""
-        freed = self.clean.cost
         self.clean = Extents()
-        return freed
 
     def forget(self) -> None:
         """Gives up all RAM: nobody has the file open and what is dirty, if anything, is not wanted."""
