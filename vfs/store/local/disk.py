@@ -30,6 +30,9 @@ from vfs.store.local.uploads import Uploads
 from vfs.store.local.xattrs import XattrRecords
 from vfs.types import ETag
 
+SWEEP_AGE = 6 * 3600.0
+"""Seconds after which a temporary file cannot belong to a running write."""
+
 FORMAT = 1
 _FORMAT_FILE = "format.json"
 _LARGEST = 8 * 1024 * GIB
@@ -48,6 +51,7 @@ class Disk:
             temporary, uploading, locking, meta = (private.subtree(name) for name in names)
             self._owned = [self._tree, private, temporary, uploading, locking, meta]
             self.temps = Temps(temporary)
+            self.temps.sweep(SWEEP_AGE)
             locks = KeyLocks(locking)
             with locks.hold(PRIVATE):
                 pass  # a file system without locks (some NFS) must be noticed here, not at the first write

@@ -30,7 +30,7 @@ from vfs.store.base import (
     Usage,
 )
 from vfs.store.local.conditions import Condition
-from vfs.store.local.disk import Disk
+from vfs.store.local.disk import SWEEP_AGE, Disk
 from vfs.store.local.faults import translated
 from vfs.types import ETag, Key
 
@@ -39,9 +39,6 @@ THREADS = 16
 
 _LAST_JOBS = 5.0
 """Seconds that `aclose` gives jobs nobody waits for any more."""
-
-SWEEP_AGE = 6 * 3600.0
-"""Seconds after which a temporary file cannot belong to a running write."""
 
 T = TypeVar("T")
 
@@ -194,7 +191,7 @@ class LocalStore:
     async def sweep(self, older_than: float = SWEEP_AGE) -> int:
         """Removes what crashed writers left more than `older_than` seconds ago; returns how many files.
 
-        Unfinished uploads are not among them: they are found with `list_uploads`.
+        Opening the store does it once. Unfinished uploads are not among them: they are found with `list_uploads`.
         """
         return await self._change("", partial(self._disk.temps.sweep, older_than))
 
