@@ -7,14 +7,22 @@ user=$2
 store=${3:-}
 agentfs=$(realpath -s "${VENV:-.venv}/bin/agentfs")
 
-if status=$("$agentfs" status "$point" 2>/dev/null); then
-    echo "Already mounted at $point:"
-    echo "$status"
-else
-    # A mount whose daemon died is listed and answers nothing, not even test -d: agentfs says so below.
-    [ -d "$point" ] || mkdir -p "$point" 2>/dev/null || :
+state=$("$agentfs" status "$point" --json 2>/dev/null | sed -n 's/^ *"state": "\([a-z]*\)".*/\1/p') || :
+
+case $state in
+starting | serving)
+    echo "Already mounted:"
+    "$agentfs" status "$point"
+    ;;
+*)
+    if [ "$state" = dead ]; then
+        echo "The daemon of $point is gone; its dead mount is cleared away."
+        "$agentfs" umount --force "$point"
+    fi
+    [ -d "$point" ] || mkdir -p "$point"
     "$agentfs" mount "$point" --user "$user" ${store:+--store "$store"}
-fi
+    ;;
+esac
 
 cat <<END
 
