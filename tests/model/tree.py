@@ -58,7 +58,8 @@ def compare_stat(twin: Twin, path: str, ours: os.stat_result, disk: os.stat_resu
     ]
     times = ["st_mtime_ns", *(["st_atime_ns"] if stat.S_ISREG(disk.st_mode) else [])]
     return differences + [
-        f"{path!r}: {name} is {getattr(ours, name)} on the mount, {getattr(disk, name)} on the disk"
+        f"{path!r}: {name} is {twin.origin(getattr(ours, name))} on the mount, "
+        f"{twin.origin(getattr(disk, name))} on the disk"
         for name in times
         if not twin.same_moment(getattr(ours, name), getattr(disk, name))
     ]

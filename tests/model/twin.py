@@ -56,7 +56,7 @@ class Twin:
     def __init__(self, ours: Path, disk: Path) -> None:
         self.ours = Side("mount", ours)
         self.disk = Side("disk", disk)
-        self._windows: list[tuple[int, int]] = []
+        self._windows: list[tuple[int, int, str]] = []
         self.both("mkdir", lambda side: side.root.mkdir())
 
     def both(self, what: str, call: Callable[[Side], object]) -> Outcome:
@@ -64,7 +64,7 @@ class Twin:
         begun = time.clock_gettime_ns(_COARSE)
         ours = _attempt(call, self.ours)
         disk = _attempt(call, self.disk)
-        self._windows.append((begun, time.time_ns()))
+        self._windows.append((begun, time.time_ns(), what))
         assert ours == disk, f"{what}: the mount gave {ours}, the disk {disk}"
         return disk
 
@@ -72,8 +72,18 @@ class Twin:
         """Equal if a program set them; else both from the same operation."""
         if disk_ns < OLD_NS:
             return ours_ns == disk_ns
-        near = (window for window in reversed(self._windows) if window[0] <= disk_ns <= window[1])
-        return any(begun <= ours_ns <= ended for begun, ended in near)
+        return not set(self._at(disk_ns)).isdisjoint(self._at(ours_ns))
+
+    def origin(self, moment_ns: int) -> str:
+        """The operations that may have left this time."""
+        if moment_ns < OLD_NS:
+            return f"{moment_ns}"
+        return (
+            f"{moment_ns} ({' or '.join(self._windows[i][2] for i in self._at(moment_ns)) or 'no operation'})"
+        )
+
+    def _at(self, moment_ns: int) -> list[int]:
+        return [i for i, (begun, ended, _) in enumerate(self._windows) if begun <= moment_ns <= ended]
 
 
 def _attempt(call: Callable[[Side], object], side: Side) -> Outcome:

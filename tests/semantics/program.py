@@ -61,10 +61,10 @@ class Stored:
     def content_type(self, path: Path) -> str:
         return str(self._record(path)["type"])
 
-    def private(self, *parts: str) -> list[Path]:
+    def private(self, *parts: str) -> set[Path]:
         """All files below `.agentfs`, or below a directory in it."""
         top = self.mount.user_dir.joinpath(".agentfs", *parts)
-        return [path for path in top.rglob("*") if not path.is_dir()]
+        return {path for path in top.rglob("*") if not path.is_dir()}
 
     def put(self, path: Path, data: bytes) -> None:
         """Stores an object as a program does that knows nothing of agentfs: no metadata, parents implied."""

@@ -90,19 +90,20 @@ def test_names_are_compared_byte_by_byte(disk: Mount, work: Path) -> None:
 def test_a_path_is_as_long_as_its_key_may_be(disk: Mount, work: Path) -> None:
     above = len(f"users/{disk.options.user}/workspace/{work.name}/")
     deep = work
-    while above + 201 < 1024 - 10:
+    while above + 201 < 1023 - 10:
         deep = deep / ("d" * 200)
         deep.mkdir()
         above += 201
-    longest = deep / ("f" * (1024 - above))
+    longest = deep / ("f" * (1023 - above))
     longest.write_bytes(b"fits")
     assert longest.read_bytes() == b"fits"
     with fails_with(errno.ENAMETOOLONG):
         longest.with_name(longest.name + "f").write_bytes(b"")
     with fails_with(errno.ENAMETOOLONG):
         longest.rename(longest.with_name(longest.name + "f"))
+    longest.with_name("g" * (1023 - above)).mkdir()
     with fails_with(errno.ENAMETOOLONG):
-        longest.with_name("g" * (1024 - above)).mkdir()  # its key ends in a slash
+        longest.with_name("g" * (1024 - above)).mkdir()
     with fails_with(errno.ENAMETOOLONG):
         longest.with_name(longest.name + "f").symlink_to("target")
 
