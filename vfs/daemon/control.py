@@ -53,6 +53,15 @@ class Control:
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self._commands = commands
         self._clients = 0
+        self._answering = 0
+        self._settled = trio.Event()
+
+    async def settle(self, seconds: float) -> None:
+        """Waits, at most so long, until every request that came has its answer."""
+        with trio.move_on_after(seconds):
+            while self._answering:
+                self._settled = trio.Event()
+                await self._settled.wait()
 
     async def serve(self, where: RuntimeDir, name: str, *, task_status: trio.TaskStatus[None]) -> None:
         """Listens until cancelled, then removes the socket. A socket left by a dead daemon is replaced."""
@@ -89,19 +98,26 @@ class Control:
             line = await _line(stream, pending)
             if line is None:
                 return
+            self._answering += 1
             try:
-                name, args = _request(line)
-                command = self._commands.get(name)
-                if command is None:
-                    raise VfsError(f"unknown command {name!r}: this daemon knows {', '.join(self._commands)}")
-                answer = _success(await _run(stream, command, args))
-            except VfsError as error:
-                answer = _failure(str(error))
-            except trio.TooSlowError:
-                answer = _failure("the daemon did not finish in time")
-            await _send(stream, answer)
+                await _send(stream, await self._answer(stream, line))
+            finally:
+                self._answering -= 1
+                self._settled.set()
             if len(line) > LINE_BYTES:
                 return
+
+    async def _answer(self, stream: trio.abc.Stream, line: bytes) -> Mapping[str, Any]:
+        try:
+            name, args = _request(line)
+            command = self._commands.get(name)
+            if command is None:
+                raise VfsError(f"unknown command {name!r}: this daemon knows {', '.join(self._commands)}")
+            return _success(await _run(stream, command, args))
+        except VfsError as error:
+            return _failure(str(error))
+        except trio.TooSlowError:
+            return _failure("the daemon did not finish in time")
 
 
 async def _run(stream: trio.abc.Stream, command: Command, args: Mapping[str, Any]) -> Mapping[str, Any]:

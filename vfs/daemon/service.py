@@ -29,6 +29,9 @@ from vfs.errors import VfsError, leading
 log = structlog.get_logger()
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SETTLE_SECONDS = 1.0
+"""For answers that are on their way when the daemon ends."""
+
 LONGEST_DRAIN = 24 * 3600.0
 
 
@@ -73,8 +76,9 @@ class Service:
                 async with trio.open_nursery() as nursery:
                     control = Control(self.commands())
                     await nursery.start(control.serve, where, socket_name(self.config.mountpoint))
-                    nursery.start_soon(self._obey_signals)
+                    await nursery.start(self._obey_signals)
                     await self._serve()
+                    await control.settle(SETTLE_SECONDS)
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise self._plain(leading(group)) from group
@@ -142,10 +146,11 @@ class Service:
         if self._unstored:
             log.error("not everything could be stored", error=self._unstored)
 
-    async def _obey_signals(self) -> None:
+    async def _obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         asked = False
         async with trio.open_nursery() as nursery:
             with trio.open_signal_receiver(*STOP_SIGNALS, signal.SIGUSR1) as signals:
+                task_status.started()
                 async for number in signals:
                     if number == signal.SIGUSR1:
                         log.info("status", **self.status())
