@@ -61,11 +61,16 @@ class Shipper:
                         await self._slots.acquire_on_behalf_of((content, number))
                         try:
                             stream = content.stream or await self._begin(content)
-                            body = self._take(content, number)
+                            # A truncate may have cut the part while we waited.
+                            still_full = next_full_part(content) == number
+                            body = self._take(content, number) if still_full else []
                         except BaseException:
                             self._slots.release_on_behalf_of((content, number))
                             raise
-                        nursery.start_soon(self._send, content, stream, number, body)
+                        if still_full:
+                            nursery.start_soon(self._send, content, stream, number, body)
+                        else:
+                            self._slots.release_on_behalf_of((content, number))
             except VfsError as error:
                 content.fail(error)
             except BaseExceptionGroup as group:
