@@ -6,6 +6,7 @@ So a child looks; when it does not come back in time it is left behind, and this
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS = 5.0
+REAP_SECONDS = 0.5
 
 _LOOK = """
 import errno, json, os, stat, sys
@@ -68,6 +70,8 @@ def glance(path: Path, seconds: float = SECONDS) -> Glance:
         output, _ = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=REAP_SECONDS)  # in vain if it sleeps where no signal reaches it
         return Glance(path, errno.ETIMEDOUT)
     if child.returncode != 0:
         return Glance(path, errno.EIO)
