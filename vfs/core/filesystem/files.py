@@ -45,8 +45,10 @@ async def open_inode(volume: Volume, inode: Inode, flags: int, caller: Caller) -
     handle = FileHandle(volume.handles.reserve(), inode, content, reader, flags, caller.uid)
     volume.handles.add_file(handle)
     try:
-        if flags & os.O_TRUNC and can_write(flags):
+        if flags & os.O_TRUNC:
             await resize(volume, inode, content, 0, handle.uid)
+            if not handle.can_write:  # Linux truncates for O_RDONLY too, and the close of a reader stores nothing
+                await volume.durable(inode)
     except BaseException:
         volume.handles.remove_file(handle.fh)
         raise
