@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.stores import BARE, META, keys, put
+from tests.contract.stores import BARE, LOCAL, META, keys, put
 from vfs.errors import ObjectNotFound
 from vfs.store.base import ObjectStore
 from vfs.types import Key
@@ -190,6 +190,7 @@ async def test_many_listings_at_once(store: ObjectStore) -> None:
         assert [info.key for info in page.objects] == [f"d/{number:02}" for number in range(5, 10)]
 
 
+@pytest.mark.stores("memory", *LOCAL)
 async def test_pages_have_at_most_a_thousand(store: ObjectStore) -> None:
     for number in range(1003):
         await put(store, f"d/{number:04}")
