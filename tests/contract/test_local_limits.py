@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.contract.stores import BARE, META, put
-from vfs.errors import ConfigError
+from vfs.errors import ConfigError, StoreUnavailable
 from vfs.store.local import LocalStore
 from vfs.store.local.conditions import ANY
 from vfs.store.local.disk import Disk
@@ -86,12 +87,14 @@ def test_full_and_read_only_disks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("xattr", [True, False])
 def test_quick_puts_have_different_etags(tmp_path: Path, xattr: bool) -> None:
-    """Inode numbers are reused and the kernel's clock ticks every 4 ms; 10,000 puts take far less each."""
+    """Inode numbers are reused, and the kernel's clock ticks every 4 ms: 10,000 puts take far less each.
+
+    All of one size, none: to replace content makes ext4 write it out at once, which takes longer than the rest.
+    """
     disk = Disk(tmp_path, fsync=False, native=True, xattr=xattr)
-    etags = {
-        disk.objects.put(Key("k"), [b"%05d" % n], BARE, ANY).etag for n in range(10_000 if xattr else 300)
-    }
-    assert len(etags) == (10_000 if xattr else 300)
+    puts = 10_000 if xattr else 300
+    etags = {disk.objects.put(Key("k"), [], BARE, ANY).etag for _ in range(puts)}
+    assert len(etags) == puts
     inodes = {etag.rpartition("-")[2] for etag in etags}
     assert len(inodes) < len(etags), "inode numbers were reused, so the test means something"
     disk.close()
@@ -163,6 +166,33 @@ async def test_sweep_takes_only_what_is_old(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / ".agentfs-store/tmp") == []
     assert [found.id for found in await store.list_uploads("")] == [upload.id]
     await store.aclose()
+
+
+async def test_a_change_that_was_given_up_is_over(tmp_path: Path) -> None:
+    """It happened or it did not, but it does not go on: it could overtake the next change of the key."""
+    store = LocalStore(tmp_path, fsync=False)
+    await put(store, "k", b"old")
+    for delay in range(20):
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(put, store, "k", bytes(1 << 20))
+                for _ in range(delay):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+        assert os.listdir(tmp_path / ".agentfs-store/tmp") == []
+        assert (await store.head(Key("k"))).size in (3, 1 << 20)
+    await store.aclose()
+
+
+async def test_after_the_end(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, fsync=False)
+    await put(store, "k", b"x")
+    await store.aclose()
+    await store.aclose()
+    with pytest.raises(StoreUnavailable):
+        await store.head(Key("k"))
+    with pytest.raises(StoreUnavailable):
+        await put(store, "k", b"y")
 
 
 async def test_a_backup_keeps_its_metadata(tmp_path: Path) -> None:

@@ -65,7 +65,6 @@ class LocalStore:
     def __init__(self, root: Path, *, fsync: bool = True, native: bool = True, xattr: bool = True) -> None:
         self._disk = Disk(root, fsync=fsync, native=native, xattr=xattr)
         self._limiter = trio.CapacityLimiter(THREADS)
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"<LocalStore {self._disk.root} busy={self._limiter.borrowed_tokens}>"
@@ -197,14 +196,15 @@ class LocalStore:
 
     async def aclose(self) -> None:
         """Waits for jobs that still run. Descriptors of a disk that hangs are left to the end of the process."""
-        if self._closed:
-            return
-        self._closed = True
+        borrowers = [object() for _ in range(THREADS)]
         with trio.move_on_after(_LAST_JOBS) as patience:
-            for _ in range(THREADS):
-                await self._limiter.acquire_on_behalf_of(object())
-        if not patience.cancelled_caught:
-            self._disk.close()
+            for borrower in borrowers:
+                await self._limiter.acquire_on_behalf_of(borrower)
+        if patience.cancelled_caught:
+            return
+        self._disk.close()
+        for borrower in borrowers:
+            self._limiter.release_on_behalf_of(borrower)
 
     async def _read(self, key: str, job: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(
