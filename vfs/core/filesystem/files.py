@@ -11,7 +11,7 @@ import structlog
 from vfs.core.filesystem.lookup import refresh
 from vfs.core.handles import FileHandle
 from vfs.core.inodes import Inode
-from vfs.core.volume import Volume, can_write
+from vfs.core.volume import Volume
 from vfs.data.content import Content
 from vfs.data.reader import Reader
 from vfs.data.stream import full_parts
@@ -41,13 +41,15 @@ async def open_inode(volume: Volume, inode: Inode, flags: int, caller: Caller) -
         # without it, ESTALE makes the kernel walk the path again, once.
         raise Stale(f"inode {inode.ino} has no name any more")
     content = volume.content(inode)
-    reader = Reader(volume.store, volume.budget, volume.spawn, volume.config.read_ahead)
+    reader = Reader(volume.store, volume.budget, volume.background.spawn, volume.config.read_ahead)
     handle = FileHandle(volume.handles.reserve(), inode, content, reader, flags, caller.uid)
     volume.handles.add_file(handle)
     try:
         if flags & os.O_TRUNC:
             await resize(volume, inode, content, 0, handle.uid)
-            if not handle.can_write:  # Linux truncates for O_RDONLY too, and the close of a reader stores nothing
+            if (
+                not handle.can_write
+            ):  # Linux truncates for O_RDONLY too, and the close of a reader stores nothing
                 await volume.durable(inode)
     except BaseException:
         volume.handles.remove_file(handle.fh)
@@ -92,9 +94,8 @@ async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
     mode = without_privileges(inode.attr) if handle.uid else inode.attr.mode
     inode.attr = replace(inode.attr, mode=mode, size=content.size, mtime_ns=now, ctime_ns=now)
     volume.changed(inode)
-    if not content.shipper and full_parts(content, offset, end):
-        content.shipper = True
-        volume.spawn(lambda: volume.ship(inode, content))
+    if full_parts(content, offset, end):
+        volume.ship(inode, content)
     return len(data)
 
 
@@ -163,7 +164,7 @@ def revert(volume: Volume, inode: Inode, content: Content) -> None:
             except VfsError as error:
                 log.info("upload left behind", key=upload.key, error=str(error))
 
-        volume.spawn(abort)
+        volume.background.spawn(abort)
     volume.release_content(inode)
     volume.cache.forget(path)
     inode.attrs_dirty = False
