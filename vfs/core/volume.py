@@ -6,25 +6,24 @@ durable, storing attributes.
 
 from __future__ import annotations
 
-import os
 import secrets
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import structlog
 import trio
 
 from vfs.config import Config
+from vfs.core.background import Background
 from vfs.core.handles import Handles
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
 from vfs.core.paths import Paths
 from vfs.data.budget import Budget
 from vfs.data.commit import Committer
 from vfs.data.content import Base, Content
-from vfs.data.stream import Shipper
+from vfs.data.stream import Shipper, next_full_part
 from vfs.data.writeback import Writeback
 from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, VfsError
 from vfs.layout import Layout
@@ -35,6 +34,9 @@ from vfs.store.copying import copy_object
 from vfs.types import Attr, Ino, Key
 
 log = structlog.get_logger()
+
+RAM_PARTS = 16
+"""Parts that fit under the RAM limit at least: two for each of several files, and those on their way."""
 
 LATE_DIRECTORIES = 1024
 """Directories whose times are newer here than in the store; the oldest is stored when there are more."""
@@ -58,10 +60,11 @@ class Volume:
     """Everything one mount knows. Operations are added by FileSystem."""
 
     def __init__(self, store: ObjectStore, config: Config) -> None:
-        if config.part_size < store.capabilities.min_part:
-            raise ConfigError(
-                f"part_size {config.part_size}: this store takes {store.capabilities.min_part} at least"
-            )
+        least = store.capabilities.min_part
+        if config.part_size < least:
+            raise ConfigError(f"part_size {config.part_size}: this store takes {least} at least")
+        self.part_size = max(least, min(config.part_size, config.ram_limit // RAM_PARTS))
+        """Bytes; smaller than asked for where RAM is small, so that several files can be written at once."""
         self.store = store
         self.config = config
         self.id = secrets.token_hex(8)
@@ -71,7 +74,7 @@ class Volume:
         self.table = InodeTable(Attr(stat.S_IFDIR | 0o755, config.uid, config.gid, 0, now, now, now))
         self.paths = Paths(self.table, config.path_timeout)
         self.handles = Handles(config.max_handles)
-        headroom = min(2 * config.part_size, config.ram_limit // 2)
+        headroom = min(2 * self.part_size, config.ram_limit // 2)
         self.budget = Budget(config.ram_limit - headroom, config.space_timeout)
         slots = trio.CapacityLimiter(config.uploads)
         self.shipper = Shipper(store, slots)
@@ -83,13 +86,8 @@ class Volume:
         self.dropped: Callable[[Ino, bytes], None] = lambda parent, name: None
         """Told of a name that is gone although the kernel did not ask for it; set by `fuse.notify`."""
         self._late: OrderedDict[Ino, Inode] = OrderedDict()
-        self._nursery: trio.Nursery | None = None
+        self.background = Background()
         self._contents: dict[Content, Inode] = {}
-
-    def spawn(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs in the background while the mount lives."""
-        assert self._nursery is not None, "the volume is not running"
-        self._nursery.start_soon(task)
 
     # -- keys and attributes ---------------------------------------------------------------------------------
 
@@ -111,7 +109,7 @@ class Volume:
             base = None
             if inode.etag is not None:
                 base = Base(self.keys(inode)[0], inode.etag, inode.attr.size)
-            inode.content = Content(NamedContent(self, inode), self.budget, self.config.part_size, base)
+            inode.content = Content(NamedContent(self, inode), self.budget, self.part_size, base)
         return inode.content
 
     def touch(self, directory: Inode) -> None:
@@ -125,7 +123,7 @@ class Volume:
         self._late.move_to_end(directory.ino)
         if len(self._late) > LATE_DIRECTORIES:
             _, oldest = self._late.popitem(last=False)
-            self.spawn(lambda: self._store_late(oldest))
+            self.background.spawn(lambda: self._store_late(oldest))
 
     # -- finding ---------------------------------------------------------------------------------------------
 
@@ -190,7 +188,7 @@ class Volume:
             self.release_content(inode)
         orphan, inode.orphan = inode.orphan, None
         if orphan is not None:
-            self.spawn(lambda: self.delete_quietly(orphan))
+            self.background.spawn(lambda: self.delete_quietly(orphan))
 
     def distrust(self, inode: Inode) -> None:
         """The store turned out to have another version: ask it at the next lookup and open."""
@@ -328,26 +326,37 @@ class Volume:
     # -- background ------------------------------------------------------------------------------------------
 
     async def _spill(self, content: Content) -> None:
+        """Frees RAM: sends full parts if there are any, the first one too, else commits."""
         inode = self._contents.get(content)
         if inode is None:
             return
-        try:
-            async with self.paths.pinned(inode):
-                if inode.content is content:
-                    await self.commit(inode)
-        except VfsError as error:
-            content.fail(error)
 
-    async def ship(self, inode: Inode, content: Content) -> None:
-        """Sends the full parts of a file that is being written."""
-        try:
+        async def spill() -> None:
             async with self.paths.pinned(inode):
-                if inode.content is content:
-                    await self.shipper.ship(content)
-        except VfsError as error:
-            content.fail(error)
-        finally:
-            content.shipper = False
+                if inode.content is not content:
+                    return
+                if next_full_part(content, first=1) is not None:
+                    await self.shipper.ship(content, first=1)
+                else:
+                    await self.commit(inode)
+
+        await self.background.guard(spill, content.fail)
+
+    def ship(self, inode: Inode, content: Content) -> None:
+        """Sends the full parts of a file that is being written, in the background, one task per file."""
+        if content.shipper:
+            return
+        content.shipper = True
+
+        async def ship() -> None:
+            try:
+                async with self.paths.pinned(inode):
+                    if inode.content is content:
+                        await self.shipper.ship(content)
+            finally:
+                content.shipper = False
+
+        self.background.spawn(ship, content.fail)
 
     def dirty_inodes(self) -> list[Inode]:
         """Files with bytes or attributes that the store does not have."""
@@ -370,17 +379,3 @@ class Volume:
         if not inode.names and inode.ino != ROOT:
             raise NotFound(f"directory {ino} was removed")
         return inode
-
-
-def owned_by(parent: Inode, uid: int, gid: int, mode: int) -> Attr:
-    """Attributes of a new entry. A setgid directory hands down its group, to directories the bit as well."""
-    if parent.attr.mode & stat.S_ISGID:
-        gid = parent.attr.gid
-        if stat.S_ISDIR(mode):
-            mode |= stat.S_ISGID
-    now = now_ns()
-    return Attr(mode, uid, gid, 0, now, now, now)
-
-
-def can_write(flags: int) -> bool:
-    return flags & os.O_ACCMODE in (os.O_WRONLY, os.O_RDWR)

@@ -115,7 +115,9 @@ class Committer:
         if not conditional or (snapshot.base is not None and snapshot.base.key != key):
             if_match = None
         if_absent = conditional and snapshot.base is None
-        if snapshot.size <= content.part_size and content.stream is None:
+        if snapshot.size <= content.part_size and not content.shipping:
+            if content.stream is not None:
+                await self._shipper.discard(content)  # begun for a part that a truncate then took away
             body = await self._body(content, snapshot, 0, snapshot.size)
             return await self._store.put(key, body, snapshot.meta, if_match=if_match, if_absent=if_absent)
         stream = await self._parts(content, snapshot)

@@ -24,18 +24,16 @@ def full_parts(content: Content, start: int, end: int) -> bool:
     return last >= 2 and last * size > start and content.live.covers((last - 1) * size, last * size)
 
 
-def next_full_part(content: Content) -> int | None:
-    """Number of the lowest part but the first that `live` covers wholly, None if there is none."""
+def next_full_part(content: Content, first: int = 2) -> int | None:
+    """Number of the lowest part, from `first` on, that `live` covers wholly; None if there is none."""
     size = content.part_size
-    number = 0
+    number = first
     for start, buf in content.live:
-        first = max(start // size, number, 1)
-        if first * size >= start + len(buf):
-            continue
-        number = first
-        while (number + 1) * size <= content.size and content.live.covers(number * size, (number + 1) * size):
-            return number + 1
-        number = max(number + 1, (start + len(buf)) // size)
+        number = max(number, start // size + 1)
+        while (number - 1) * size < start + len(buf) and number * size <= content.size:
+            if content.live.covers((number - 1) * size, number * size):
+                return number
+            number += 1
     return None
 
 
@@ -46,7 +44,7 @@ class Shipper:
         self._store = store
         self._slots = slots
 
-    async def ship(self, content: Content) -> None:
+    async def ship(self, content: Content, first: int = 2) -> None:
         """Sends full parts until there are none, or a commit wants its turn. The caller pins the path.
 
         Raises no VfsError: a failure sticks to the content, whose program hears of it at its next call.
@@ -55,22 +53,8 @@ class Shipper:
             try:
                 async with trio.open_nursery() as nursery:
                     while content.error is None and not content.lock.statistics().tasks_waiting:
-                        number = next_full_part(content)
-                        if number is None or number > self._store.capabilities.max_parts:
+                        if not await self._send_one(content, first, nursery):
                             break
-                        await self._slots.acquire_on_behalf_of((content, number))
-                        try:
-                            stream = content.stream or await self._begin(content)
-                            # A truncate may have cut the part while we waited.
-                            still_full = next_full_part(content) == number
-                            body = self._take(content, number) if still_full else []
-                        except BaseException:
-                            self._slots.release_on_behalf_of((content, number))
-                            raise
-                        if still_full:
-                            nursery.start_soon(self._send, content, stream, number, body)
-                        else:
-                            self._slots.release_on_behalf_of((content, number))
             except VfsError as error:
                 content.fail(error)
             except BaseExceptionGroup as group:
@@ -78,6 +62,24 @@ class Shipper:
                     raise
         if content.error is not None:
             log.error("upload failed", key=content.subject.keys()[0], error=str(content.error))
+
+    async def _send_one(self, content: Content, first: int, nursery: trio.Nursery) -> bool:
+        """Starts one part on its way; False if none is full. The part is chosen after all waiting is done."""
+        if next_full_part(content, first) is None:
+            return False
+        turn = object()
+        await self._slots.acquire_on_behalf_of(turn)
+        sent = False
+        try:
+            stream = content.stream or await self._begin(content)
+            number = next_full_part(content, first)
+            if number is not None and number <= self._store.capabilities.max_parts:
+                nursery.start_soon(self._send, content, stream, number, self._take(content, number), turn)
+                sent = True
+        finally:
+            if not sent:
+                self._slots.release_on_behalf_of(turn)
+        return sent
 
     async def _begin(self, content: Content) -> Stream:
         meta = content.subject.meta()
@@ -92,7 +94,7 @@ class Shipper:
         content.settle()
         return body
 
-    async def _send(self, content: Content, stream: Stream, number: int, body: Body) -> None:
+    async def _send(self, content: Content, stream: Stream, number: int, body: Body, turn: object) -> None:
         try:
             stream.parts[number] = await self._store.upload_part(stream.upload, number, body)
         except VfsError as error:
@@ -101,7 +103,7 @@ class Shipper:
             content.fail(StoreError(f"part {number} was interrupted on its way to the store"))
             raise
         finally:
-            self._slots.release_on_behalf_of((content, number))
+            self._slots.release_on_behalf_of(turn)
             if number in content.shipping:
                 content.shipping[number] = 0
             content.settle()

@@ -1,7 +1,7 @@
 """Makes dirty data clean when RAM is short: the other half of back-pressure.
 
-Every content with dirty bytes is known here. When somebody waits for room, the largest that nobody is storing
-already are committed, a few at once. Their programs notice nothing but a pause.
+Every content with dirty bytes is known here. When somebody waits for room, large ones that nobody is storing
+already are stored, a few at once. Their programs notice nothing but a pause.
 """
 
 from __future__ import annotations
@@ -52,17 +52,18 @@ class Writeback:
                 await self._pressure.wait()
                 self._pressure = trio.Event()
                 while self._budget.waiting and len(self._spilling) < VICTIMS:
-                    victim = self._largest()
+                    victim = self._victim()
                     if victim is None:
                         break
                     self._spilling.add(victim)
                     nursery.start_soon(self._one, victim)
 
-    def _largest(self) -> Content | None:
-        idle = [
-            c for c in self._dirty - self._spilling if not c.lock.locked() and c.error is None and c.spillable
-        ]
-        return max(idle, key=lambda content: content.spillable, default=None)
+    def _victim(self) -> Content | None:
+        """Of those with much to free, the one whose stored part is smallest: a commit copies that."""
+        waiting = self._dirty - self._spilling
+        idle = [c for c in waiting if not c.lock.locked() and c.error is None and c.spillable]
+        enough = max((content.spillable for content in idle), default=0) // 2
+        return min((c for c in idle if c.spillable >= enough), key=lambda c: c.base_limit, default=None)
 
     async def _one(self, victim: Content) -> None:
         try:

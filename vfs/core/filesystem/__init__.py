@@ -80,7 +80,7 @@ class FileSystem(Volume):
     async def running(self) -> AsyncIterator[None]:
         """The background tasks. On leaving, everything is made durable that can be."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            self.background.open(nursery)
             await self._make_roots()
             nursery.start_soon(self.writeback.run)
             try:
@@ -92,7 +92,7 @@ class FileSystem(Volume):
                     except VfsError as error:
                         self.last_error = str(error)
                 nursery.cancel_scope.cancel()
-        self._nursery = None
+        self.background.close()
 
     async def _make_roots(self) -> None:
         defaults = Defaults.of(self.config)

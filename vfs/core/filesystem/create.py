@@ -9,7 +9,7 @@ from dataclasses import replace
 from vfs.core.filesystem.files import open_inode
 from vfs.core.handles import FileHandle
 from vfs.core.inodes import ROOT, Inode, join
-from vfs.core.volume import Volume, owned_by
+from vfs.core.volume import Volume
 from vfs.errors import (
     Exists,
     InvalidArgument,
@@ -153,3 +153,13 @@ async def link(volume: Volume, ino: Ino, parent: Ino, name: bytes) -> Inode:
         volume.cache.put(join(directory, text), Entry(inode.attr, info.etag))
         volume.touch(directory)
         return volume.table.remember(inode)
+
+
+def owned_by(parent: Inode, uid: int, gid: int, mode: int) -> Attr:
+    """Attributes of a new entry. A setgid directory hands down its group, to directories the bit as well."""
+    if parent.attr.mode & stat.S_ISGID:
+        gid = parent.attr.gid
+        if stat.S_ISDIR(mode):
+            mode |= stat.S_ISGID
+    now = now_ns()
+    return Attr(mode, uid, gid, 0, now, now, now)
