@@ -166,7 +166,7 @@ def revert(volume: Volume, inode: Inode, content: Content) -> None:
 
         volume.background.spawn(abort)
     volume.release_content(inode)
-    volume.cache.forget(path)
+    volume.distrust(inode)
     inode.attrs_dirty = False
     inode.stale_pages = True
     for parent, name in list(inode.names):

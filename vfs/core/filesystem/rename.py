@@ -151,6 +151,8 @@ class _Move:
             await volume.store.rename(self.source_key, self.target_key)
             return
         stored = ObjectInfo(self.source_key, source.attr.size, source.etag, 0, volume.meta(source))
+        if len(source.names) > 1:
+            stored = await volume.store.head(self.source_key)  # the etag we know is that of the first name
         info = await copy_object(volume.store, stored, self.target_key)
         await volume.store.delete(self.source_key)
         source.etag = info.etag
@@ -164,16 +166,7 @@ class _Move:
         if target is not None and target.marker and self.source_key not in moved:
             await volume.store.delete(self.target_key)
         await self._delete_all(list(moved))
-        for node in self.source.below():
-            if node.names and not node.attr.is_dir and node.etag is not None:
-                for key in self._own_keys(node):
-                    if key in moved:
-                        node.etag = moved[key].etag
-                        if node.content is not None and node.content.base is not None:
-                            node.content.rebase(moved[key])
-
-    def _own_keys(self, node: Inode) -> list[Key]:
-        return [key for key in self.volume.keys(node) if key.startswith(self.source_key)]
+        self._adopt_etags(self.source, moved)
 
     async def _copy_tree(self, source: Key, target: Key) -> dict[Key, ObjectInfo]:
         """Copies everything under a prefix, in parallel. Returns old key -> new object."""
@@ -267,10 +260,10 @@ class _Move:
         to_source = self._key(target, self.source_path)
         await self._transfer(self.source_key, aside)
         etags = await self._transfer(target_key, to_source)
-        self._adopt_etags(target, target_key, etags)
+        self._adopt_etags(target, etags)
         etags = await self._transfer(aside, self.target_key)
         renamed = {Key(self.source_key + key[len(aside) :]): info for key, info in etags.items()}
-        self._adopt_etags(self.source, self.source_key, renamed)
+        self._adopt_etags(self.source, renamed)
 
     async def _transfer(self, source: Key, target: Key) -> dict[Key, ObjectInfo]:
         if self.volume.store.capabilities.rename:
@@ -284,10 +277,10 @@ class _Move:
         await self.volume.store.delete(source)
         return {source: info}
 
-    def _adopt_etags(self, inode: Inode, old_key: Key, moved: dict[Key, ObjectInfo]) -> None:
+    def _adopt_etags(self, inode: Inode, moved: dict[Key, ObjectInfo]) -> None:
+        """What was copied are new versions. The tree still has the old names; contents follow in `_follow`."""
         for node in (inode, *inode.below()):
-            if node.attr.is_dir:
-                continue
-            for key in self.volume.keys(node):
-                if key in moved:
-                    node.etag = moved[key].etag
+            if node.names and not node.attr.is_dir and node.etag is not None:
+                copied = moved.get(self.volume.keys(node)[0])
+                if copied is not None:
+                    node.etag = copied.etag
