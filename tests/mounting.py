@@ -182,10 +182,10 @@ class Mount:
         self.unmount()
         self.start()
 
-    def terminate(self, *, wait: bool = True) -> None:
-        """SIGTERM, which must make everything durable, unmount and exit with 0."""
+    def terminate(self, *, wait: bool = True, number: signal.Signals = signal.SIGTERM) -> None:
+        """SIGTERM, or its like, which must make everything durable, unmount and exit with 0."""
         assert self._daemon is not None
-        self._daemon.send_signal(signal.SIGTERM)
+        self._daemon.send_signal(number)
         if wait:
             self._expect_end(0)
 

@@ -128,6 +128,12 @@ def test_the_source_is_the_store() -> None:
     assert call.fake
 
 
+def test_what_mount_adds_by_itself_does_not_weaken_the_mount() -> None:
+    words = "rw,user_id=u1,nofail,exec,suid,dev"
+    assert parse_helper_call(["agentfs", "/mnt/a", "-o", words]).settings == {"user": "u1"}
+    assert parse_options("suid,dev")[0] == {"fuse_options": "suid,dev"}
+
+
 @pytest.mark.parametrize(
     "argv", [[], ["agentfs"], ["a", "b", "c"], ["a", "b", "-o"], ["a", "b", "-z"], ["a", "b", "--x"]]
 )

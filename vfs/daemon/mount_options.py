@@ -57,6 +57,9 @@ _OF_MOUNT_VALUED = frozenset({"comment", "fsname", "subtype", "uhelper", "setuid
 _OF_FUSE = frozenset({"dev", "suid", "noexec", "sync", "dirsync", "atime", "auto_unmount", "debug"})
 _OF_FUSE_VALUED = frozenset({"max_read", "context", "fscontext", "defcontext", "rootcontext"})
 
+_ADDED_BY_MOUNT = frozenset({"exec", "suid", "dev"})
+"""mount(8) says these to its helper wherever fstab does not say the opposite; here the opposite is the default."""
+
 _SPELLED_OTHERWISE = {"agentfs_user": "user", "user_id": "user", "ro": "read_only"}
 
 
@@ -105,10 +108,10 @@ def parse_helper_call(argv: list[str]) -> HelperCall:
     positional: list[str] = []
     options: list[str] = []
     fake = False
-    words = iter(argv)
-    for word in words:
+    rest = iter(argv)
+    for word in rest:
         if word in ("-o", "-t", "-N"):
-            value = next(words, None)
+            value = next(rest, None)
             if value is None:
                 raise ConfigError(f"{word} needs a value")
             options += [value] if word == "-o" else []
@@ -126,7 +129,8 @@ def parse_helper_call(argv: list[str]) -> HelperCall:
     if len(positional) != 2:
         raise ConfigError("mount(8) calls this as: mount.fuse.agentfs SOURCE MOUNTPOINT [-sfnv] -o OPTIONS")
     source, mountpoint = positional
-    settings, config_file = parse_options(",".join(options))
+    words = [word for word in ",".join(options).split(",") if word not in _ADDED_BY_MOUNT]
+    settings, config_file = parse_options(",".join(words))
     if source not in ("agentfs", "none", "") and "store" not in settings:
         settings["store"] = source
     return HelperCall(source, mountpoint, settings, config_file, fake)

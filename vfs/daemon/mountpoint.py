@@ -94,15 +94,13 @@ def no_device(host: Host) -> str:
         )
     if not stat.S_ISCHR(mode):
         return f"{host.device} is not a device: remove it and run `mknod {host.device} c 10 229` as root"
-    if host.euid != 0:
-        return ""  # fusermount3 opens it, as root
     try:
         os.close(os.open(host.device, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return (
-            f"{host.device} cannot be opened ({error.strerror}): start the container "
-            "with `--device /dev/fuse --cap-add SYS_ADMIN`"
-        )
+        fix = "start the container with `--device /dev/fuse --cap-add SYS_ADMIN`"
+        if host.euid != 0 and error.errno == errno.EACCES:
+            fix = f"run `chmod 666 {host.device}` as root"
+        return f"{host.device} cannot be opened ({error.strerror}): {fix}"
     return ""
 
 

@@ -34,9 +34,9 @@ def search_places(owner: int | None = None) -> list[tuple[Path, int]]:
     after the mounts of others as well: `owner` is who mounted.
     """
     uid = os.geteuid()
-    places = [(runtime_dir(), uid)]
+    places: list[tuple[Path, int]] = []
     for who in (uid, *([owner] if owner is not None and uid == 0 else [])):
-        places += [(Path(f"/run/user/{who}/agentfs"), who), (_last_resort(who), who)]
+        places += [(runtime_dir(), who), (Path(f"/run/user/{who}/agentfs"), who), (_last_resort(who), who)]
     return list(dict.fromkeys(places))
 
 
