@@ -27,21 +27,25 @@ def test_daemon_that_hangs_is_ended_by_the_watchdog(scratch: Path) -> None:
     assert not mount.mounted
 
 
-def test_undeclared_warning_fails_and_a_declared_one_does_not(scratch: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "odd", "level": "warning"}',
+        "time=1 level=error event=odd",
+        "Traceback (most recent call last) odd",
+    ],
+)
+def test_undeclared_warning_fails_and_a_declared_one_does_not(scratch: Path, line: str) -> None:
     mount = Mount(scratch / "m", Options())
     mount.start()
     mount.terminate()
-    for line in (
-        '{"event": "odd", "level": "warning"}',
-        "12:00:00 [warning  ] odd",
-        "time=1 level=error odd",
-    ):
-        mount.log.write_text(line + "\n")
-        with pytest.raises(AssertionError, match="undeclared in log"):
-            mount.close()
-        mount = Mount(scratch / "m", Options())
-        mount.expect_log("odd")
+    mount.log.write_text("time=1 level=info event=warning\n" + line + "\n")
+    with pytest.raises(AssertionError, match="undeclared in log") as told:
         mount.close()
+    assert "event=warning" not in str(told.value).partition("---")[0]
+    declared = Mount(scratch / "m", Options())
+    declared.expect_log("odd")
+    declared.close()
 
 
 def test_scratch_with_a_live_mount_is_not_deleted(mount: Mount) -> None:

@@ -27,9 +27,9 @@ async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHan
     inode = volume.table.get(ino)
     if inode.attr.is_dir:
         raise IsDirectory(f"inode {ino}")
-    if not inode.handles:
-        await refresh(volume, inode)
     async with volume.paths.pinned(inode):
+        if not inode.handles:  # asked after the wait: the last close may have reverted the file meanwhile
+            await refresh(volume, inode)
         return await open_inode(volume, inode, flags, caller)
 
 
