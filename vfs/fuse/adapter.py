@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileInfo, RequestContext, SetattrFields, StatvfsData
@@ -171,11 +172,12 @@ class Adapter(pyfuse3.Operations):
 
     @op
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        async for name, inode, following in self.fs.entries(Fh(fh), start_id):
-            if not pyfuse3.readdir_reply(token, name, self._entry(inode), following):
-                return
-            if name not in (b".", b".."):
-                self.fs.table.remember(inode)
+        async with aclosing(self.fs.entries(Fh(fh), start_id)) as entries:
+            async for name, inode, following in entries:
+                if not pyfuse3.readdir_reply(token, name, self._entry(inode), following):
+                    return
+                if name not in (b".", b".."):
+                    self.fs.table.remember(inode)
 
     @op
     async def releasedir(self, fh: int) -> None:

@@ -24,7 +24,7 @@ class Listing:
     def __init__(self, store: ObjectStore, layout: Layout, cache: MetaCache, path: str) -> None:
         self._store = store
         self._cache = cache
-        self._path = path
+        self.path = path
         self._prefix = layout.dir_key(path)
         self.epoch = cache.epoch
         self._token: str | None = None
@@ -33,7 +33,7 @@ class Listing:
 
     async def page(self) -> dict[str, Listed]:
         """The next names, none of which came before. Empty pages are possible until `done`."""
-        known = self._cache.names(self._path) if self._token is None and not self._names else None
+        known = self._cache.names(self.path) if self._token is None and not self._names else None
         if known is not None:
             self.done = True
             return {name: Listed(directory) for name, directory in known.items()}
@@ -50,12 +50,12 @@ class Listing:
             entry = self._cache.listed(info)
             fresh[name] = Listed(False, entry)
             if entry is not None:
-                self._cache.keep(f"{self._path}/{name}", entry, self.epoch)
+                self._cache.keep(f"{self.path}/{name}", entry, self.epoch)
         self._names.update((name, listed.directory) for name, listed in fresh.items())
         self._token = page.token
         if self._token is None:
             self.done = True
-            self._cache.keep_listing(self._path, self._names, self.epoch)
+            self._cache.keep_listing(self.path, self._names, self.epoch)
         return fresh
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import trio
 
@@ -26,7 +26,7 @@ async def opendir(volume: Volume, ino: Ino) -> Fh:
     return volume.handles.add_directory(inode).fh
 
 
-async def entries(volume: Volume, fh: Fh, start: int) -> AsyncIterator[tuple[bytes, Inode, int]]:
+async def entries(volume: Volume, fh: Fh, start: int) -> AsyncGenerator[tuple[bytes, Inode, int], None]:
     """(name, inode, offset of the next) from offset `start` on. The caller counts the lookups it reports.
 
     Offset 0 begins a new listing (rewinddir). A name that went away since is left out; none comes twice.
@@ -55,7 +55,7 @@ async def entries(volume: Volume, fh: Fh, start: int) -> AsyncIterator[tuple[byt
 
 def _begin(volume: Volume, handle: DirectoryHandle) -> None:
     directory = handle.inode
-    handle.names, handle.listed = [], {}
+    handle.names, handle.listed, handle.moved = [], {}, set()
     handle.gone.clear()
     handle.own = {name for name, child in directory.children.items() if child.busy or directory.ino == ROOT}
     path = directory.path() if directory.names else ""
@@ -69,13 +69,26 @@ async def _extend(volume: Volume, handle: DirectoryHandle) -> bool:
     assert listing is not None
     if not listing.done:
         async with volume.paths.pinned(handle.inode):
-            handle.listed = await listing.page()
-        handle.own.difference_update(handle.listed)
-        handle.names.extend(handle.listed)
+            listing = _follow_rename(volume, handle, listing)
+            page = await listing.page()
+        if handle.moved:
+            page = {name: listed for name, listed in page.items() if name not in handle.moved}
+        handle.listed = page
+        handle.own.difference_update(page)
+        handle.names.extend(page)
         return True
     rest, handle.own = sorted(handle.own), set()
     handle.names.extend(rest)
     return bool(rest)
+
+
+def _follow_rename(volume: Volume, handle: DirectoryHandle, listing: Listing) -> Listing:
+    """A directory that was renamed since is listed anew under its new key, without what was shown already."""
+    path = handle.inode.path() if handle.inode.names else listing.path
+    if path != listing.path:
+        handle.moved = set(handle.names)
+        listing = handle.listing = Listing(volume.store, volume.layout, volume.cache, path)
+    return listing
 
 
 async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]) -> dict[str, Inode]:

@@ -122,7 +122,7 @@ async def release(volume: Volume, fh: Fh) -> None:
         await _bury(volume, inode)
         return
     try:
-        if content.dirty and content.error is None:
+        if (content.dirty or inode.attrs_dirty) and content.error is None:
             await volume.durable(inode)
     except VfsError as error:
         log.error("mapped data could not be stored", path=inode.path(), error=str(error))

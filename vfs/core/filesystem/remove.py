@@ -80,10 +80,20 @@ async def drop_object(volume: Volume, directory: Inode, name: str, inode: Inode)
 
     The last name of an open file: what is stored moves aside first, to be read until the last close.
     """
+    last = len(inode.names) == 1
+    content = inode.content
+    if (
+        last
+        and inode.handles
+        and content is not None
+        and content.stream is not None
+        and content.error is None
+    ):
+        await volume.commit(inode)  # parts that were sent exist nowhere but in an upload to this key
     if inode.etag is None:
         return
     key = volume.layout.file_key(join(directory, name))
-    if inode.handles and len(inode.names) == 1 and inode.content is not None and inode.content.base_limit:
+    if last and inode.handles and content is not None and content.base_limit:
         await _set_aside(volume, inode)
         if volume.store.capabilities.rename:
             return
@@ -94,11 +104,9 @@ async def _set_aside(volume: Volume, inode: Inode) -> None:
     """Moves, or copies, the stored content to the orphan key. The file's own key still has to go after a copy."""
     content = inode.content
     assert content is not None
-    assert content.base is not None
     async with content.lock:
-        if content.stream is not None:
-            await volume.shipper.discard(content)
         base = content.base
+        assert base is not None, "there are bytes of it to be kept"
         orphan = volume.layout.private_key("orphans", volume.id, str(inode.ino))
         if volume.store.capabilities.rename:
             await volume.store.rename(base.key, orphan)
