@@ -21,7 +21,13 @@ def row(setting: Setting) -> str:
     metavar = f" {setting.metavar}" if setting.metavar and not setting.is_switch else ""
     flag = f"`{setting.flag}{metavar}`" if setting.on_command_line else ""
     default = show_default(setting)
-    cells = [flag, f"`{setting.variable}`", f"`{setting.name}`", f"`{default}`" if default else "", setting.help]
+    cells = [
+        flag,
+        f"`{setting.variable}`",
+        f"`{setting.name}`",
+        f"`{default}`" if default else "",
+        setting.help,
+    ]
     return f"| {' | '.join(cells)} |"
 
 
