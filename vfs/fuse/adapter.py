@@ -12,7 +12,7 @@ from pyfuse3 import EntryAttributes, FileInfo, RequestContext, SetattrFields, St
 from vfs.core.filesystem import Changes, FileSystem
 from vfs.core.handles import FileHandle
 from vfs.core.inodes import Inode
-from vfs.fuse.fence import Fence, op
+from vfs.fuse.fence import Fence, op, silent
 from vfs.layout import NAME_MAX
 from vfs.types import BLOCK, PREFERRED_IO, Attr, Caller, Fh, Ino
 
@@ -63,6 +63,7 @@ class Adapter(pyfuse3.Operations):
         absent.entry_timeout = self.fs.config.negative_ttl
         return absent
 
+    @silent
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         self.fs.forget([(Ino(ino), count) for ino, count in inode_list])
 

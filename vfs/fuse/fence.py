@@ -95,3 +95,22 @@ def op(
             self.fence.passed(name, time.perf_counter() - began)
 
     return fenced
+
+
+def silent(
+    handler: Callable[Concatenate[S, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, None]]:
+    """For a request that has no answer (FORGET): whatever is raised is logged and stays here."""
+    name = handler.__name__
+
+    @wraps(handler)
+    async def fenced(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        began = time.perf_counter()
+        try:
+            await handler(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - as in `op`
+            self.fence.failed(name, error, args)
+        finally:
+            self.fence.passed(name, time.perf_counter() - began)
+
+    return fenced
