@@ -46,7 +46,8 @@ def compare_stat(twin: Twin, path: str, ours: os.stat_result, disk: os.stat_resu
     """Everything stat(2) shows that two file systems can agree on.
 
     Left out: the size and link count of directories, which every file system counts its own way; atime of
-    anything but files, as listing and following move it on the disk.
+    anything but files, as listing and following move it on the disk; mtime of FIFOs, as the kernel tells nobody
+    of what goes through one.
     """
     names = ["st_mode", "st_uid", "st_gid", "st_rdev"]
     if not stat.S_ISDIR(disk.st_mode):
@@ -56,7 +57,8 @@ def compare_stat(twin: Twin, path: str, ours: os.stat_result, disk: os.stat_resu
         for name in names
         if getattr(ours, name) != getattr(disk, name)
     ]
-    times = ["st_mtime_ns", *(["st_atime_ns"] if stat.S_ISREG(disk.st_mode) else [])]
+    times = ["st_mtime_ns"] if not stat.S_ISFIFO(disk.st_mode) else []
+    times += ["st_atime_ns"] if stat.S_ISREG(disk.st_mode) else []
     return differences + [
         f"{path!r}: {name} is {twin.origin(getattr(ours, name))} on the mount, "
         f"{twin.origin(getattr(disk, name))} on the disk"

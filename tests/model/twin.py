@@ -51,13 +51,16 @@ class Outcome:
 
 
 class Twin:
-    """Runs calls on both sides, in two directories that it makes. `ours` is on the mount."""
+    """Runs calls on both sides, in two directories that it makes. `ours` is on the mount.
+
+    The directories are not made at the top, so that a symbolic link to `../a` stays among its own.
+    """
 
     def __init__(self, ours: Path, disk: Path) -> None:
-        self.ours = Side("mount", ours)
-        self.disk = Side("disk", disk)
+        self.ours = Side("mount", ours / "top")
+        self.disk = Side("disk", disk / "top")
         self._windows: list[tuple[int, int, str]] = []
-        self.both("mkdir", lambda side: side.root.mkdir())
+        self.both("mkdir", lambda side: side.root.mkdir(parents=True))
 
     def both(self, what: str, call: Callable[[Side], object]) -> Outcome:
         """The common outcome. Raises AssertionError when the sides differ."""
@@ -75,12 +78,18 @@ class Twin:
         return not set(self._at(disk_ns)).isdisjoint(self._at(ours_ns))
 
     def origin(self, moment_ns: int) -> str:
-        """The operations that may have left this time."""
+        """The operations that may have left this time, or those between which it lies."""
         if moment_ns < OLD_NS:
             return f"{moment_ns}"
-        return (
-            f"{moment_ns} ({' or '.join(self._windows[i][2] for i in self._at(moment_ns)) or 'no operation'})"
-        )
+        if found := self._at(moment_ns):
+            return f"{moment_ns} ({' or '.join(self._windows[i][2] for i in found)})"
+        earlier = [
+            f"{moment_ns - ended} ns after {what}" for _, ended, what in self._windows if ended < moment_ns
+        ]
+        later = [
+            f"{begun - moment_ns} ns before {what}" for begun, _, what in self._windows if begun > moment_ns
+        ]
+        return f"{moment_ns} ({', '.join(earlier[-1:] + later[:1])})"
 
     def _at(self, moment_ns: int) -> list[int]:
         return [i for i, (begun, ended, _) in enumerate(self._windows) if begun <= moment_ns <= ended]
