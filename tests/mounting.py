@@ -102,6 +102,7 @@ class Mount:
         ours = ("AGENTFS_", "XDG_")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         clean |= {"HOME": str(self.base / "home"), "XDG_RUNTIME_DIR": str(self.base / "run")}
+        clean |= {"XDG_STATE_HOME": str(self.base / "home" / "state")}
         return clean | {"PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(PROJECT)} | dict(self.options.env)
 
     @property
@@ -173,7 +174,12 @@ class Mount:
 
     def unmount(self) -> None:
         """`agentfs umount`: clean, or the test fails. Neither mount nor process is left afterwards."""
-        done = self.agentfs("umount", str(self.root), timeout=STOP_SECONDS)
+        try:
+            done = self.agentfs("umount", str(self.root), timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"agentfs umount took over {STOP_SECONDS:.0f} s{self._last_words()}"
+            ) from None
         said = f"{done.stdout}{done.stderr}"
         assert done.returncode == 0, f"agentfs umount: {done.returncode}\n{said}\n{self.tail()}"
         self._expect_end(0)
@@ -251,18 +257,22 @@ class Mount:
         try:
             ended = self._daemon.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            # faulthandler answers SIGABRT with the stack of every thread, in `output`.
-            self._daemon.send_signal(signal.SIGABRT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._daemon.wait(5.0)
-            self._daemon.kill()
-            self._daemon.wait(STOP_SECONDS)
             late = f"the daemon did not end within {STOP_SECONDS:.0f} s"
-            raise AssertionError(f"{late}\n{self.tail()}") from None
+            raise AssertionError(f"{late}{self._last_words()}") from None
         finally:
             self._release_guard()
         assert ended == code, f"the daemon ended with {ended}, not {code}\n{self.tail()}"
         assert not self.mounted, f"the daemon ended and left {self.root} mounted"
+
+    def _last_words(self) -> str:
+        """Ends a daemon that hangs. faulthandler answers SIGABRT with the stack of every thread, in `output`."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGABRT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._daemon.wait(5.0)
+        self._daemon.kill()
+        self._daemon.wait(STOP_SECONDS)
+        return f"\n{self.tail(80)}"
 
     def _clear_away(self) -> None:
         if self._daemon is not None and self.alive:

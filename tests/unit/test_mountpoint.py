@@ -197,14 +197,17 @@ def test_who_holds_a_mount_is_found_without_touching_it(tmp_path: Path) -> None:
     ]
 
 
-def test_where_logs_go() -> None:
-    point = Path("/mnt/agent")
-    log = default_log_file("u1", point, {"XDG_STATE_HOME": "/state", "HOME": "/home/me"})
-    assert log.parent == Path("/state/agentfs")
+def test_where_logs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = default_log_file(
+        "u1", Path("/mnt/agent"), {"XDG_STATE_HOME": str(tmp_path / "state"), "HOME": "/none"}
+    )
+    assert log.parent == tmp_path / "state" / "agentfs"
     assert log.name.startswith("u1-")
     assert log.suffix == ".log"
-    home = default_log_file("u1", point, {"HOME": "/home/me"}).parent
-    assert home == Path("/var/log/agentfs" if os.geteuid() == 0 else "/home/me/.local/state/agentfs")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    log = default_log_file("u1", Path("/mnt/agent"), {"XDG_STATE_HOME": str(tmp_path / "file")})
+    assert log.parent == tmp_path / "agentfs"
 
 
 SAY = "echo '%s' > /proc/$$/fd/$AGENTFS_READY_FD"
@@ -213,7 +216,7 @@ SAY = "echo '%s' > /proc/$$/fd/$AGENTFS_READY_FD"
 def background(tmp_path: Path, script: str, seconds: float = 20.0) -> Background:
     (tmp_path / "daemon").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "daemon").chmod(0o700)
-    return Background([str(tmp_path / "daemon")], tmp_path, tmp_path / "logs" / "log", seconds)
+    return Background([str(tmp_path / "daemon")], tmp_path, tmp_path / "log", seconds)
 
 
 def test_a_daemon_that_is_ready_is_left_alone(tmp_path: Path) -> None:
@@ -248,7 +251,7 @@ def test_a_daemon_that_fails_leaves_nothing(tmp_path: Path, script: str, seconds
 
 
 def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    (tmp_path / "logs").write_text("")
+    (tmp_path / "log").mkdir()
     with pytest.raises(ConfigError, match="choose another with --log-file"):
         background(tmp_path, "exit 0").start()
 

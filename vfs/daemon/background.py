@@ -22,7 +22,7 @@ from vfs.daemon.detach import detach
 from vfs.daemon.glance import glance
 from vfs.daemon.mount_table import mounted_at
 from vfs.daemon.readiness import READY_FD
-from vfs.daemon.runtime_dir import mount_id
+from vfs.daemon.runtime_dir import mount_id, opened, runtime_dir
 from vfs.errors import ConfigError, VfsError
 
 START_SECONDS = 30.0
@@ -36,7 +36,10 @@ def same_command() -> list[str]:
 
 
 def default_log_file(user: str, mountpoint: Path, environ: Mapping[str, str] | None = None) -> Path:
-    """/var/log/agentfs for root, else $XDG_STATE_HOME/agentfs (XDG Base Directory Specification)."""
+    """$XDG_STATE_HOME/agentfs, or /var/log/agentfs for root; the runtime directory where neither can be written.
+
+    A container that runs as a uid without a home has only the last. The directory exists when this returns.
+    """
     environ = os.environ if environ is None else environ
     state, home = environ.get("XDG_STATE_HOME", ""), environ.get("HOME", "")
     if state.startswith("/"):
@@ -44,8 +47,15 @@ def default_log_file(user: str, mountpoint: Path, environ: Mapping[str, str] | N
     elif os.geteuid() == 0:
         base = Path("/var/log")
     else:
-        base = Path(home if home.startswith("/") else f"/tmp/agentfs-{os.geteuid()}") / ".local" / "state"
-    return base / "agentfs" / f"{user}-{mount_id(mountpoint)}.log"
+        base = Path(home or "/") / ".local" / "state"
+    name = f"{user}-{mount_id(mountpoint)}.log"
+    with contextlib.suppress(OSError):
+        directory = base / "agentfs"
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(directory, os.W_OK):
+            return directory / name
+    with opened(runtime_dir(), create=True) as where:
+        return where.path / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,6 @@ class Background:
 
     def _open_log(self) -> int:
         try:
-            self.log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             return os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(
@@ -136,5 +145,6 @@ class Background:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(END_SECONDS)
         entry = mounted_at(self.mountpoint)
-        if entry is not None and entry.is_agentfs:
+        # One that answers is not our child's: another command was faster.
+        if entry is not None and entry.is_agentfs and glance(self.mountpoint).dead:
             detach(self.mountpoint, lazy=True)

@@ -8,6 +8,7 @@ path under the 107 bytes that a unix socket's address may have.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import stat
@@ -66,6 +67,15 @@ class RuntimeDir:
 
     def sockets(self) -> list[str]:
         return sorted(name for name in os.listdir(self.descriptor) if name.endswith(SUFFIX))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time; for moments only, all daemons of this user share it."""
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def inode(self, name: str) -> int | None:
         """Which file has the name now; None if none has."""

@@ -21,10 +21,11 @@ import trio
 
 from vfs.config import Config
 from vfs.daemon.control import Command, Control, Progress, bounded
+from vfs.daemon.control_client import connected
 from vfs.daemon.detach import detach
 from vfs.daemon.readiness import Readiness
-from vfs.daemon.runtime_dir import opened, runtime_dir, socket_name
-from vfs.errors import VfsError, leading
+from vfs.daemon.runtime_dir import RuntimeDir, opened, runtime_dir, socket_name
+from vfs.errors import ConfigError, VfsError, leading
 
 log = structlog.get_logger()
 
@@ -75,7 +76,10 @@ class Service:
             with opened(runtime_dir(), create=True) as where, self._scope:
                 async with trio.open_nursery() as nursery:
                     control = Control(self.commands())
-                    await nursery.start(control.serve, where, socket_name(self.config.mountpoint))
+                    name = socket_name(self.config.mountpoint)
+                    with where.locked():
+                        self._refuse_a_second(where, name)
+                        await nursery.start(control.serve, where, name)
                     await nursery.start(self._obey_signals)
                     await self._serve()
                     await control.settle(SETTLE_SECONDS)
@@ -114,6 +118,19 @@ class Service:
             **statistics,
             "requests": dataclasses.asdict(requests) if requests is not None else {},
         }
+
+    def _refuse_a_second(self, where: RuntimeDir, name: str) -> None:
+        """Two commands at once may both have found the directory free; FUSE would stack their mounts.
+
+        A daemon that is stopping has lost its mount already, and only stores what is left.
+        """
+        try:
+            with connected(where, name) as client:
+                state, pid = client.ask("ping").get("state"), client.pid
+        except VfsError:
+            return  # nobody is there, or it hangs and the mount table has said what there is to say
+        if state != "stopping" and same_mounts(pid):
+            raise ConfigError(f"{self.config.mountpoint} is being mounted already, by pid {pid}")
 
     async def _serve(self) -> None:
         async with self.engine.fs.running():
@@ -178,7 +195,7 @@ class Service:
         os._exit(1)
 
     async def _ping(self, _args: Mapping[str, Any], _progress: Progress) -> Mapping[str, Any]:
-        return {"pid": os.getpid(), "version": self.version}
+        return {"pid": os.getpid(), "version": self.version, "state": self.state}
 
     async def _status(self, _args: Mapping[str, Any], _progress: Progress) -> Mapping[str, Any]:
         return self.status()
@@ -205,6 +222,14 @@ class Service:
         if isinstance(error, trio.TooSlowError):
             return VfsError(f"{self.config.mountpoint} was mounted and did not answer in time")
         return error
+
+
+def same_mounts(pid: int) -> bool:
+    """That process sees the mounts that this one sees (mount_namespaces(7))."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        return False
 
 
 def resident_bytes(status: Path = Path("/proc/self/status")) -> int:
