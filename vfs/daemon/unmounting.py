@@ -66,11 +66,13 @@ class Unmounting:
         lost = ""
         try:
             with daemon_of(self.point, entry.owner) as client, pidfd(client.pid) as handle:
+                hung = False
                 try:
                     self._drain(client)
                 except VfsError as error:
+                    hung = isinstance(error, Hung)
                     lost = f"given up what was not stored: {error}"
-                self._force_away(entry, client, handle)
+                self._force_away(entry, client, handle, hung=hung)
         except (NoDaemon, Hung, ConfigError) as error:
             if isinstance(error, Hung) or not glance(self.point).dead:
                 lost = lost or f"given up what its daemon had not stored: {error}"
@@ -123,14 +125,16 @@ class Unmounting:
             )
         return f"{self.point} is a dead mount, its daemon is gone: use `agentfs umount --force {self.point}`"
 
-    def _force_away(self, entry: MountEntry, client: Client, handle: int | None) -> None:
+    def _force_away(self, entry: MountEntry, client: Client, handle: int | None, *, hung: bool) -> None:
+        """A daemon that does not answer is not asked again."""
         self._detach_lazily(entry)
-        with contextlib.suppress(VfsError):
-            client.ask("stop", seconds=GRACE_SECONDS)
-        if ended(client.pid, handle, GRACE_SECONDS):
-            return
+        if not hung:
+            with contextlib.suppress(VfsError):
+                client.ask("stop", seconds=GRACE_SECONDS)
+            if ended(client.pid, handle, GRACE_SECONDS):
+                return
         abort(entry)
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGKILL,) if hung else (signal.SIGTERM, signal.SIGKILL):
             send_signal(client.pid, handle, number)
             if ended(client.pid, handle, GRACE_SECONDS):
                 return
