@@ -123,6 +123,27 @@ def test_random_writes_and_reads_in_a_big_file(small: Mount, scratch: Path) -> N
     _assert_same(ours, theirs)
 
 
+def test_file_without_a_name_that_outgrows_the_limit(small: Mount) -> None:
+    """What tempfile does, and sort(1): unlinked at once, then written, rewound and read."""
+    path = small.workspace / "temporary"
+    with path.open("w+b", buffering=0) as file:
+        path.unlink()
+        for number in range(160):
+            assert file.write(block(number)) == MIB
+        assert os.pwrite(file.fileno(), block(1000), 80 * MIB) == MIB
+        assert os.fstat(file.fileno()).st_nlink == 0
+        file.seek(0)
+        for number in range(160):
+            got = file.read(MIB)
+            while len(got) < MIB and (more := file.read(MIB - len(got))):
+                got += more
+            assert got == block(1000 if number == 80 else number), number
+    assert os.listdir(small.workspace) == []
+    small.remount()
+    left = [path for path in small.store_dir.rglob("*") if path.is_file() and path.stat().st_size >= MIB]
+    assert left == [], "what had no name is still in the store"
+
+
 def test_sparse_file(small: Mount, scratch: Path) -> None:
     chance = random.Random(4)
     ours, theirs = small.workspace / "sparse", scratch / "sparse"

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,31 @@ def test_full_store_reaches_fsync_and_then_every_later_call(tiny: Mount) -> None
     (tiny.workspace / "file").write_bytes(b"again")
     tiny.remount()
     assert (tiny.workspace / "file").read_bytes() == b"again"
+
+
+def test_file_that_failed_and_stays_open_does_not_stop_others(tiny_store: Path, mounts: MakeMount) -> None:
+    """What it could not store must not hold the RAM that others wait for."""
+    mount = mounts(store=tiny_store, ram_limit="16M")
+    mount.expect_log(r"(?i)no space")
+    (mount.workspace / "ballast").write_bytes(b"b" * (12 * MIB))
+    with (mount.workspace / "failed").open("wb", buffering=0) as failed:
+        with pytest.raises(OSError, match=r"No space"):
+            _write_until_refused(failed)
+        (mount.workspace / "ballast").unlink()
+        began = time.monotonic()
+        for number in range(6):
+            (mount.workspace / f"other{number}").write_bytes(bytes([number]) * (3 * MIB // 2))
+        assert time.monotonic() - began < 20
+        with pytest.raises(OSError, match=r"No space"):
+            failed.close()
+    mount.remount()
+    assert sorted(os.listdir(mount.workspace)) == [f"other{number}" for number in range(6)]
+
+
+def _write_until_refused(file: FileIO) -> None:
+    for _ in range(200):
+        file.write(b"x" * MIB)
+    os.fsync(file.fileno())
 
 
 def test_store_made_read_only_refuses_and_comes_back(tiny: Mount) -> None:
