@@ -338,7 +338,12 @@ def outcome(run: Callable[[], Any]) -> int:
 
 def failed(reason: str, code: int) -> int:
     READINESS.failed(reason)
-    complain(reason)
+    if READINESS.in_background:
+        import structlog
+
+        structlog.get_logger().error("ended", reason=reason)
+    else:
+        complain(reason)
     return code
 
 

@@ -19,9 +19,10 @@ READY_FD = "AGENTFS_READY_FD"
 
 @dataclass(slots=True)
 class Readiness:
-    """The daemon's side. `descriptor` is the pipe, None when started in the foreground."""
+    """The daemon's side. `descriptor` is the pipe, None when nobody waits on one (any more)."""
 
     descriptor: int | None = None
+    in_background: bool = False
 
     @classmethod
     def inherited(cls, environ: MutableMapping[str, str]) -> Readiness:
@@ -30,11 +31,7 @@ class Readiness:
         if not text.isdigit():
             return cls()
         os.set_inheritable(int(text), False)
-        return cls(int(text))
-
-    @property
-    def in_background(self) -> bool:
-        return self.descriptor is not None
+        return cls(int(text), in_background=True)
 
     def ready(self, status: str) -> None:
         """Raises VfsError when the command that waited for it has gone: nobody wants this mount any more."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ SHOWN = (
     *("ram_limit", "rss", "inodes", "cached_attributes", "requests", "log_file", "last_error"),
 )
 """The fields of the display, in order. --json has more."""
+
+IN_BRIEF = ("user", "pid", "state", "uptime", "open_files", "dirty_bytes", "ram_used", "rss", "last_error")
 
 WELL = ("starting", "serving", "stopping")
 
@@ -44,24 +48,34 @@ def status_of_all() -> list[Report]:
 
 
 def one_line(report: Report) -> str:
-    """For a reader that is not a terminal: the same words in the same order, always."""
-    words = [f"{name}={value}" for name, value in _shown(report)]
-    return " ".join([str(report["mountpoint"]), *words])
+    """For a reader that is not a terminal: the same words in the same order, quoted where they hold blanks."""
+    words = [f"{name}={_quoted(value)}" for name, value in _shown(report)]
+    return " ".join([_quoted(str(report["mountpoint"])), *words])
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if re.search(r"""[\s"'\\]""", value) else value
 
 
 def table(reports: Sequence[Report]) -> Any:
-    """For a terminal: a rich table, a column for each mount."""
+    """For a terminal, a rich table: of one mount everything, of several a line each."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     sheet = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    sheet.add_column("")
+    if len(reports) == 1:
+        sheet.add_column("mountpoint")
+        sheet.add_column(Text(str(reports[0]["mountpoint"])), overflow="fold")
+        for name, value in _shown(reports[0]):
+            sheet.add_row(name.replace("_", " "), Text(value))
+        return sheet
+    sheet.add_column("mountpoint", overflow="fold")
+    for name in IN_BRIEF:
+        sheet.add_column(name.replace("_", " "), overflow="fold")
     for report in reports:
-        sheet.add_column(Text(str(report["mountpoint"])), overflow="fold")
-    columns = [dict(_shown(report)) for report in reports]
-    for name in dict.fromkeys(name for column in columns for name in column):
-        sheet.add_row(name.replace("_", " "), *(Text(column.get(name, "")) for column in columns))
+        row = dict(_shown(report))
+        sheet.add_row(Text(str(report["mountpoint"])), *(Text(row.get(name, "")) for name in IN_BRIEF))
     return sheet
 
 
