@@ -197,7 +197,7 @@ class Volume:
             self.cache.forget(join(parent, name))
 
     async def take_first_name(self, inode: Inode) -> None:
-        """The name that the content was read from is gone, another comes first: each is an object of its own."""
+        """Of several names another may come first now, which is an object of its own: its version is asked for."""
         info = await self.store.head(self.keys(inode)[0])
         inode.etag = info.etag
         if inode.content is not None:

@@ -107,7 +107,7 @@ class _Move:
             await self._move_file(target)
         if target is not None:
             await forget_name(volume, self.target_dir, self.target_name)
-        self._relink()
+        await self._relink()
         if len(source.names) > 1:
             await volume.take_first_name(source)
         volume.touch(self.source_dir)
@@ -199,7 +199,7 @@ class _Move:
                     f"{len(failed)} objects were copied but not deleted: {first.key}: {first.reason}"
                 )
 
-    def _relink(self) -> None:
+    async def _relink(self) -> None:
         """The tree follows the store, and so does what is remembered of it."""
         volume, source = self.volume, self.source
         if source.attr.is_dir:
@@ -207,6 +207,8 @@ class _Move:
             volume.cache.forget(self.target_path)
         volume.cache.drop(self.source_path)
         volume.table.move(self.source_dir, self.source_name, self.target_dir, self.target_name)
+        if len(source.names) > 1:
+            await volume.take_first_name(source)
         assert source.etag is not None
         volume.cache.put(self.target_path, Entry(source.attr, source.etag, source.marker))
         self._follow(source)
@@ -245,6 +247,8 @@ class _Move:
         volume.table.link(source, self.target_dir, self.target_name)
         volume.table.link(target, self.source_dir, self.source_name)
         for inode in (source, target):
+            if len(inode.names) > 1:
+                await volume.take_first_name(inode)
             self._follow(inode)
             for parent in {self.source_dir, self.target_dir}:
                 volume.touch(parent)
