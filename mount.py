@@ -295,7 +295,7 @@ READINESS = Readiness.inherited(os.environ)
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The console script `agentfs`, which is also what mount.fuse3 calls for `mount -t fuse.agentfs`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if is_helper_call(words):
+    if is_helper_call(words, cli.commands):
         fstab_main(words)
     sys.exit(outcome(lambda: cli.main(words, prog_name=NAME, standalone_mode=False)))
 

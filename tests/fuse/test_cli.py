@@ -113,6 +113,19 @@ def test_mount_status_umount(place: Mount) -> None:
     log.unlink()
 
 
+def test_options_may_be_given_as_in_fstab(place: Mount) -> None:
+    """Also where the words look like what mount(8) says to its helper."""
+    done = place.agentfs("mount", str(place.root), "-o", f"user=u2,ro,noexec,store={place.store_url}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "user=u2" in done.stdout
+    with pytest.raises(OSError, match="Read-only file system"):
+        (place.workspace / "file").write_text("")
+    flags = os.statvfs(place.root).f_flag
+    assert flags & os.ST_NOEXEC
+    assert flags & os.ST_NOSUID
+    assert flags & os.ST_NODEV
+
+
 def test_a_second_mount_there_is_refused_and_names_the_first(place: Mount) -> None:
     assert mount_it(place).returncode == 0
     line = one_line(mount_it(place))

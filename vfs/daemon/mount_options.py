@@ -6,7 +6,7 @@ and dropped; what is a setting becomes one; what FUSE and the kernel know is pas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from vfs.daemon.settings import BY_NAME, nearest
@@ -98,9 +98,11 @@ def parse_options(text: str) -> tuple[dict[str, str], str]:
     return settings, config_file
 
 
-def is_helper_call(argv: list[str]) -> bool:
-    """mount.fuse3 calls `agentfs SOURCE MOUNTPOINT -o ...`; a command's name would stand where SOURCE does."""
-    return len(argv) >= 3 and not argv[0].startswith("-") and argv[1].startswith("/") and argv[2] == "-o"
+def is_helper_call(argv: list[str], commands: Container[str]) -> bool:
+    """mount.fuse3 calls `agentfs SOURCE MOUNTPOINT -o ...`: where SOURCE stands, we have the name of a command."""
+    if len(argv) < 3 or argv[0] in commands or argv[0].startswith("-"):
+        return False
+    return argv[1].startswith("/") and argv[2] == "-o"
 
 
 def parse_helper_call(argv: list[str]) -> HelperCall:
