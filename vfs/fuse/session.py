@@ -56,8 +56,16 @@ async def serve(fs: FileSystem, config: Config, *, on_ready: Callable[[], None])
 
 
 async def _announce(config: Config, on_ready: Callable[[], None]) -> None:
-    with trio.fail_after(ANSWER_TIMEOUT):
-        status = await trio.to_thread.run_sync(os.stat, config.mountpoint, abandon_on_cancel=True)
+    try:
+        with trio.fail_after(ANSWER_TIMEOUT):
+            status = await trio.to_thread.run_sync(os.stat, config.mountpoint, abandon_on_cancel=True)
+    except OSError as error:
+        log.warning("unmounted before it was ready", mountpoint=str(config.mountpoint), error=str(error))
+        return
+    except trio.TooSlowError as error:
+        raise ConfigError(
+            f"{config.mountpoint}: the new mount did not answer in {ANSWER_TIMEOUT:.0f} s"
+        ) from error
     tune(status.st_dev)
     on_ready()
 
