@@ -53,11 +53,9 @@ class NameRules(Program):
     @rule(which=index, where=index, last=name)
     def link(self, which: int, where: int, last: str) -> None:
         source, path = self.existing(which), self.place(where, last)
-        kind = self.kind(source)
-        if stat.S_ISREG(kind) or stat.S_ISDIR(kind):  # of other kinds the mount has no links, the disk has
-            what = f"link({source!r}, {path!r})"
-            self.both(what, lambda side: os.link(side.at(source), side.at(path)))
-            self.look(source)
+        what = f"link({source!r}, {path!r})"
+        self.both(what, lambda side: os.link(side.at(source), side.at(path), follow_symlinks=False))
+        self.look(source)
 
     @rule(where=index, last=name, aim=target)
     def symlink(self, where: int, last: str, aim: str) -> None:

@@ -96,11 +96,15 @@ def _make_independent(path: Path) -> None:
     copy = path.with_name("separate-links-temporary")
     if stat.S_ISREG(before.st_mode):
         shutil.copyfile(path, copy)
-    os.chown(copy, before.st_uid, before.st_gid)
-    shutil.copystat(path, copy)
+    elif stat.S_ISLNK(before.st_mode):
+        copy.symlink_to(path.readlink())
+    else:
+        os.mknod(copy, before.st_mode, before.st_rdev)
+    os.chown(copy, before.st_uid, before.st_gid, follow_symlinks=False)
+    shutil.copystat(path, copy, follow_symlinks=False)
     times = (before.st_atime_ns, before.st_mtime_ns)
-    os.utime(path, ns=times)
-    os.utime(copy, ns=times)
+    for name in (path, copy):
+        os.utime(name, ns=times, follow_symlinks=False)
     copy.replace(path)
     os.utime(path.parent, ns=(parent.st_atime_ns, parent.st_mtime_ns))
 

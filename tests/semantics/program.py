@@ -64,7 +64,7 @@ class Stored:
     def private(self, *parts: str) -> set[Path]:
         """All files below `.agentfs`, or below a directory in it."""
         top = self.mount.user_dir.joinpath(".agentfs", *parts)
-        return {path for path in top.rglob("*") if not path.is_dir()}
+        return {Path(directory) / name for directory, _, names in os.walk(top) for name in names}
 
     def put(self, path: Path, data: bytes) -> None:
         """Stores an object as a program does that knows nothing of agentfs: no metadata, parents implied."""
