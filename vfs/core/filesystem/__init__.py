@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from vfs.layout import ROOTS
 from vfs.meta.attrs import Defaults, encode, now_ns
 from vfs.meta.cache import Entry, MetaStatistics
 from vfs.store.base import ObjectMeta
+from vfs.store.metered import Metered
 from vfs.types import ETag, Key
 
 Changes = _attributes.Changes
@@ -42,6 +44,10 @@ class FileSystemStatistics:
     last_error: str
     budget: BudgetStatistics
     meta: MetaStatistics
+    store_calls: dict[str, int]
+    """Calls of the store that ended, by name."""
+    store_errors: dict[str, int]
+    """Calls that failed, by the error's name; NotFound and the like are answers and count too."""
 
 
 class FileSystem(Volume):
@@ -145,6 +151,7 @@ class FileSystem(Volume):
     def statistics(self) -> FileSystemStatistics:
         budget = self.budget.statistics()
         meta = self.cache.statistics()
+        calls = self.store.statistics().calls if isinstance(self.store, Metered) else {}
         return FileSystemStatistics(
             open_files=self.handles.statistics().files,
             dirty_files=len(self.writeback.dirty),
@@ -153,9 +160,11 @@ class FileSystem(Volume):
             ram_limit=self.config.ram_limit,
             inodes=self.table.statistics().inodes,
             cached_attributes=meta.attributes,
-            last_error=self.last_error,
+            last_error=self.last_error or self.background.last_error,
             budget=budget,
             meta=meta,
+            store_calls={name: call.ended for name, call in calls.items()},
+            store_errors=dict(sum((Counter(call.errors) for call in calls.values()), Counter())),
         )
 
     def check(self) -> None:
