@@ -1,12 +1,14 @@
-# agentfs in a container: it mounts at /mnt/agent, and the mount is seen by the host and by other containers.
+# agentfs in a container: it mounts at /mnt/agentfs/agent, seen by the host and by other containers.
 #
 #   docker build -t agentfs .
-#   mkdir -p /mnt/agent /srv/agentfs
+#   mkdir -p /mnt/agentfs /srv/agentfs
 #   docker run -d --name agentfs --device /dev/fuse --cap-add SYS_ADMIN --security-opt apparmor=unconfined \
-#     -v /mnt/agent:/mnt/agent:rshared -v /srv/agentfs:/data -e AGENTFS_USER=u1 agentfs
-#   docker stop agentfs     # makes everything durable and unmounts
+#     -v /mnt/agentfs:/mnt/agentfs:rshared -v /srv/agentfs:/data -e AGENTFS_USER=u1 agentfs
+#   docker exec agentfs agentfs status
+#   docker stop -t 120 agentfs     # makes everything durable and unmounts
 #
-# `rshared` is what carries the mount out of the container.
+# `rshared` is what carries the mount out of the container. Flags of `agentfs mount` go after the image's name. With
+# `--user 1000:1000` the daemon is not root; the two directories must then belong to that user.
 
 FROM python:3.12-slim-bookworm AS build
 RUN apt-get update \
@@ -27,13 +29,13 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends fuse3 tini \
     && rm -rf /var/lib/apt/lists/* \
     && echo user_allow_other >> /etc/fuse.conf \
-    && mkdir -p /mnt/agent /data \
-    && chmod 1777 /mnt/agent /data
+    && mkdir -p /mnt/agentfs /data \
+    && chmod 1777 /mnt/agentfs /data
 COPY --from=build /opt/agentfs /opt/agentfs
+COPY deploy/container-entrypoint.sh /usr/local/bin/container-entrypoint
 ENV PATH=/opt/agentfs/bin:$PATH \
     AGENTFS_STORE=file:///data \
     AGENTFS_ALLOW_OTHER=yes
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["agentfs", "status", "/mnt/agent"]
-ENTRYPOINT ["tini", "--", "agentfs"]
-CMD ["mount", "/mnt/agent", "--foreground"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["agentfs", "status", "/mnt/agentfs/agent"]
+ENTRYPOINT ["tini", "--", "container-entrypoint"]
