@@ -8,7 +8,8 @@
 #   docker stop -t 120 agentfs     # makes everything durable and unmounts
 #
 # `rshared` is what carries the mount out of the container. Flags of `agentfs mount` go after the image's name. With
-# `--user 1000:1000` the daemon is not root; the two directories must then belong to that user.
+# `--user agentfs` (uid 1000; fusermount3 wants one that has a name) the daemon is not root, and both directories on
+# the host must belong to that uid.
 
 FROM python:3.12-slim-bookworm AS build
 RUN apt-get update \
@@ -29,6 +30,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends fuse3 tini \
     && rm -rf /var/lib/apt/lists/* \
     && echo user_allow_other >> /etc/fuse.conf \
+    && ln -sf /proc/self/mounts /etc/mtab \
+    && useradd --uid 1000 --create-home agentfs \
     && mkdir -p /mnt/agentfs /data \
     && chmod 1777 /mnt/agentfs /data
 COPY --from=build /opt/agentfs /opt/agentfs
