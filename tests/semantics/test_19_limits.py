@@ -5,13 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import MakeMount
 from tests.semantics.conftest import Open
 from tests.semantics.document import semantics
 from tests.semantics.program import fails_with
+from vfs.core import inodes
+from vfs.types import Attr, ETag
 
 KIB, MIB, TIB = 1 << 10, 1 << 20, 1 << 40
 
@@ -96,6 +102,28 @@ def test_open_files_are_counted(mounts: MakeMount, opened: Open) -> None:
         os.open(path, os.O_RDONLY)
     os.close(descriptors[0])
     assert path.read_bytes() == b"content"
+
+
+@semantics("S19.5")
+def test_linked_files_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the table itself: to make 65,536 links would take minutes."""
+    assert inodes.MAX_LINKED == 65_536
+    monkeypatch.setattr(inodes, "MAX_LINKED", 10)
+    attr = Attr(stat.S_IFDIR | 0o755, 0, 0, 0, 0, 0, 0)
+    table = inodes.InodeTable(attr)
+    made = []
+    for i in range(20):
+        inode = table.add(table.root, f"{i}", replace(attr, mode=stat.S_IFREG | 0o644), ETag("x"))
+        table.link(inode, table.root, f"{i}-link")
+        table.remember(inode)
+        made.append(inode)
+    in_use, idle = made[:2], made[2:]
+    for inode in idle:
+        table.forget(inode.ino, 1)
+    assert [inode.nlink for inode in in_use] == [2, 2]
+    assert sum(inode.nlink == 2 for inode in made) == 10
+    assert [inode.nlink for inode in idle[-8:]] == [2] * 8
+    table.check()
 
 
 @semantics("S19.6")
