@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 from vfs.config import Config
 from vfs.daemon import values
@@ -47,6 +48,11 @@ def as_seconds(_context: click.Context, _option: click.Parameter, text: str | No
         return None if text is None else values.duration(0)(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not allowed: {error}") from error
+
+
+def directories(_context: click.Context, _argument: click.Parameter, begun: str) -> list[CompletionItem]:
+    """For the shell to complete. click.Path does that as well, and a stat of it, which hangs on a stuck mount."""
+    return [CompletionItem(begun, type="dir")]
 
 
 def setting_options(command: F) -> F:
@@ -80,7 +86,7 @@ def cli() -> None:
 
 
 @cli.command("mount")
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", shell_complete=directories)
 @setting_options
 @click.option("-f", "--foreground", is_flag=True, help="Stay in front; SIGINT and SIGTERM unmount cleanly.")
 @click.option("-o", "options", metavar="OPT,OPT", multiple=True, help="Options as in /etc/fstab.")
@@ -105,7 +111,7 @@ def mount_command(
 
 
 @cli.command()
-@click.argument("mountpoint", type=click.Path())
+@click.argument("mountpoint", shell_complete=directories)
 @click.option(
     "--timeout", callback=as_seconds, metavar="TIME", help="Longest wait for the store. Default: 5m."
 )
@@ -146,7 +152,7 @@ def umount(mountpoint: str, timeout: float | None, force: bool) -> None:
 
 
 @cli.command()
-@click.argument("mountpoint", type=click.Path(), required=False)
+@click.argument("mountpoint", shell_complete=directories, required=False)
 @click.option("--json", "as_json", is_flag=True, help="For programs; more fields than the display.")
 def status(mountpoint: str | None, as_json: bool) -> None:
     """Show one mount, or all of yours.
@@ -211,8 +217,6 @@ def completion(shell: str | None) -> None:
       agentfs completion zsh > ~/.zfunc/_agentfs
       agentfs completion fish > ~/.config/fish/completions/agentfs.fish
     """
-    from click.shell_completion import get_completion_class
-
     name = shell or os.path.basename(os.environ.get("SHELL", ""))
     found = get_completion_class(name) if name in SHELLS else None
     if found is None:

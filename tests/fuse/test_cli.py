@@ -247,9 +247,11 @@ def test_force_takes_a_busy_mount_and_stores_what_was_written(place: Mount) -> N
 
 
 def test_a_hung_daemon_is_said_in_bounded_time_and_forced_away(place: Mount) -> None:
-    assert mount_it(place).returncode == 0
+    assert mount_it(place, "--workspace-ttl", "0", "--memory-ttl", "0").returncode == 0
     pid = daemon_pid(place)
     os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(["stat", place.root], capture_output=True, timeout=0.5, check=False)
     began = time.monotonic()
     status = place.agentfs("status", str(place.root), timeout=20)
     assert status.returncode == 1

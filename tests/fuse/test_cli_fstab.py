@@ -7,6 +7,7 @@ the mounts that are made there end with it.
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ import pytest
 from tests.conftest import MakeMount
 from tests.mounting import Mount
 
-NOBODY = 65534
+SOMEBODY = pwd.getpwnam("games").pw_uid
+"""A user of every Debian who mounts nothing: `agentfs status` shows all mounts of a user, whoever made them."""
+
+NAMELESS = 61234
 
 HELPER_DIRECTORY = """
 mount -t tmpfs none "$(realpath /sbin)"
@@ -141,7 +145,7 @@ mknod "$BASE/device/fuse" c 10 229
 chmod "$FUSE_MODE" "$BASE/device/fuse"
 mount --bind "$BASE/device/fuse" /dev/fuse
 as_user() {{
-    setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \\
+    setpriv --reuid "${{REUID:-{SOMEBODY}}}" --regid {SOMEBODY} --clear-groups \\
         --inh-caps +dac_read_search --ambient-caps +dac_read_search "$@"
 }}
 """
@@ -151,7 +155,7 @@ as_user() {{
 def ordinary(place: Mount, script: str, mode: str = "666") -> subprocess.CompletedProcess[str]:
     (place.base / "device").mkdir()
     for path in (place.root, place.store_dir, place.base / "home", place.base / "run"):
-        os.chown(path, NOBODY, NOBODY)
+        os.chown(path, SOMEBODY, SOMEBODY)
     parent = place.base
     while parent != Path("/tmp"):
         parent.chmod(0o755)
@@ -170,7 +174,7 @@ def test_an_ordinary_user_mounts_and_unmounts(place: Mount) -> None:
     done = ordinary(place, script)
     assert done.returncode == 0, done
     assert done.stdout.count(f"{place.root} user=u1 ") == 3
-    assert (place.user_dir / "workspace" / "file").stat().st_uid == NOBODY
+    assert (place.user_dir / "workspace" / "file").stat().st_uid == SOMEBODY
 
 
 def test_root_unmounts_what_a_user_mounted(place: Mount) -> None:
@@ -203,6 +207,18 @@ def test_what_an_ordinary_user_may_not(place: Mount, mode: str, args: str, says:
     assert done.returncode == 1
     assert done.stderr.startswith(says), done
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_fusermount_wants_a_user_to_have_a_name(place: Mount) -> None:
+    done = ordinary(
+        place,
+        f'REUID={NAMELESS}; chown $REUID "$MNT"; as_user agentfs mount "$MNT" --user u1 --store "file://$STORE"',
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"agentfs: uid {NAMELESS} has no name, and fusermount3 mounts for nobody without: "
+        "add it to /etc/passwd, or mount as root\n"
+    )
 
 
 def test_a_directory_of_another_is_no_mountpoint_for_a_user(place: Mount) -> None:

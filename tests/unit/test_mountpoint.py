@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ TABLE = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
 """
 
 ROOT = Host(euid=0)
+SOMEBODY = pwd.getpwnam("nobody").pw_uid
 
 
 @pytest.fixture
@@ -148,11 +150,12 @@ def test_root_without_the_capability(tmp_path: Path) -> None:
 
 
 def test_a_user_needs_fusermount(tmp_path: Path) -> None:
-    assert "apt-get install fuse3" in no_fusermount(Host(euid=1000))
+    assert "apt-get install fuse3" in no_fusermount(Host(euid=SOMEBODY))
     tool = tmp_path / "fusermount3"
     tool.write_text("")
-    assert f"chmod u+s {tool}" in no_fusermount(Host(euid=1000, fusermount=str(tool)))
+    assert f"chmod u+s {tool}" in no_fusermount(Host(euid=SOMEBODY, fusermount=str(tool)))
     assert no_fusermount(Host(euid=0)) == ""
+    assert no_fusermount(Host(euid=61234)).startswith("uid 61234 has no name")
 
 
 def test_allow_other_is_for_root_or_where_root_allows_it(tmp_path: Path) -> None:

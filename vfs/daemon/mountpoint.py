@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Callable
@@ -118,6 +119,11 @@ def no_fusermount(host: Host) -> str:
     """Why an ordinary user cannot mount; empty when one can, or when this is root."""
     if host.euid == 0:
         return ""
+    if not _has_name(host.euid):
+        return (
+            f"uid {host.euid} has no name, and fusermount3 mounts for nobody without: "
+            "add it to /etc/passwd, or mount as root"
+        )
     if host.fusermount is None:
         return "there is no fusermount3: run `apt-get install fuse3` as root"
     status = os.stat(host.fusermount)
@@ -137,6 +143,13 @@ def no_allow_other(host: Host) -> str:
     if "user_allow_other" in lines:
         return ""
     return f"--allow-other is refused to ordinary users: as root, add the line user_allow_other to {host.fuse_conf}"
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
+        return False
 
 
 def _taken(path: Path, entry: MountEntry, describe: Callable[[MountEntry], str]) -> str:
