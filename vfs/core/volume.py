@@ -238,6 +238,7 @@ class Volume:
         finally:
             inode.attrs_dirty |= late and not stored
             self.writeback.note(content)
+            self.budget.wake()
         if not content.dirty:
             self._contents.pop(content, None)
         if info is not None:
@@ -335,7 +336,8 @@ class Volume:
             async with self.paths.pinned(inode):
                 if inode.content is not content:
                     return
-                if next_full_part(content, first=1) is not None:
+                number = next_full_part(content, first=1)
+                if number is not None and number <= self.store.capabilities.max_parts:
                     await self.shipper.ship(content, first=1)
                 else:
                     await self.commit(inode)
@@ -355,6 +357,7 @@ class Volume:
                         await self.shipper.ship(content)
             finally:
                 content.shipper = False
+                self.budget.wake()  # while it was sent nobody could commit it
 
         self.background.spawn(ship, content.fail)
 
