@@ -27,6 +27,14 @@ CHAPTER_SECONDS = 900
 
 Open = Callable[..., int]
 
+
+class ChapterMount(Mount):
+    """Unmounts by SIGTERM: as clean as `agentfs umount`, and it starts no further interpreter."""
+
+    def unmount(self) -> None:
+        self.terminate()
+
+
 _numbers = itertools.count()
 
 
@@ -49,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def shared(mount_root: Path, request: pytest.FixtureRequest) -> Iterator[Mount]:
     native = getattr(request, "param", True)
     options = Options(native=native, seconds=CHAPTER_SECONDS)
-    made = Mount(Path(tempfile.mkdtemp(dir=mount_root)), options)
+    made = ChapterMount(Path(tempfile.mkdtemp(dir=mount_root)), options)
     made.start()
     yield made
     made.close()

@@ -11,16 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.conftest import MakeMount
+from tests.fakes import MemoryStore
+from tests.memory_store import S3_LIKE
 from tests.semantics.conftest import Open
 from tests.semantics.document import semantics
 from tests.semantics.program import fails_with
+from vfs.config import Config
 from vfs.core import inodes
-from vfs.types import Attr, ETag
+from vfs.core.filesystem import FileSystem
+from vfs.types import Attr, Caller, ETag
 
 KIB, MIB, TIB = 1 << 10, 1 << 20, 1 << 40
 
+PART = 8 * MIB
 RAM = 32 * MIB
 BESIDE_FILE_DATA = 120 * MIB
 
@@ -35,10 +41,45 @@ def test_the_largest_file(work: Path, opened: Open) -> None:
     ):
         with fails_with(errno.EFBIG):
             call()
-    os.ftruncate(descriptor, 5 * TIB)
-    assert os.fstat(descriptor).st_size == 5 * TIB
-    assert os.pread(descriptor, 10, 4 * TIB) == bytes(10)
+    longest_hole = 9_999 * PART
+    with fails_with(errno.EFBIG):
+        os.ftruncate(descriptor, longest_hole + 1)
+    with fails_with(errno.EFBIG):
+        os.pwrite(descriptor, b"x", longest_hole + 1)
+    os.ftruncate(descriptor, longest_hole)
+    assert os.fstat(descriptor).st_size == longest_hole
+    assert os.pread(descriptor, 10, longest_hole // 2) == bytes(10)
     os.ftruncate(descriptor, 0)
+
+
+@semantics("S19.1")
+def test_a_file_outgrows_the_parts_of_one_upload(tmp_path: Path) -> None:
+    """Without a kernel, on a store whose uploads take 40 parts: 10,000 would be 78 GiB."""
+    few_parts = replace(S3_LIKE, max_parts=40)
+    config = Config(tmp_path, "u1", part_size=64 * KIB, ram_limit=2 * MIB)
+    caller = Caller(0, 0, 1)
+
+    async def scenario() -> None:
+        fs = FileSystem(MemoryStore(few_parts), config)
+        async with fs.running():
+            top = await fs.lookup(inodes.ROOT, b"workspace")
+            assert top is not None
+            handle, _ = await fs.create(top.ino, b"file", 0o644, os.O_RDWR, caller)
+            expected = bytearray()
+            for i in range(200):
+                data = bytes([i]) * 50_000
+                await fs.write(handle.fh, len(expected), data)
+                expected += data
+            await fs.flush(handle.fh)
+            for at in (10, 5_000_000, 9_999_000):
+                await fs.write(handle.fh, at, b"edited")
+                expected[at : at + 6] = b"edited"
+            await fs.fsync(handle.fh)
+            stored = await fs.store.get(fs.layout.file_key("workspace/file"))
+            assert bytes(stored.data) == bytes(expected)
+            await fs.release(handle.fh)
+
+    trio.run(scenario)
 
 
 @semantics("S19.2")
