@@ -21,6 +21,9 @@ from vfs.errors import StoreError, VfsError, leading
 
 log = structlog.get_logger()
 
+_ORDINARY = (errno.ENOENT, errno.ENODATA, errno.EOPNOTSUPP)
+"""Answers rather than failures; the kernel asks for what gets them before every write."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -62,7 +65,7 @@ class Fence:
         elif isinstance(error, StoreError) and number != errno.ENOENT:
             self.last_error = f"{name}: {error}"
             log.error("request failed", op=name, errno=errno.errorcode.get(number), error=str(error))
-        elif number not in (errno.ENOENT, errno.ENODATA):
+        elif number not in _ORDINARY:
             log.debug("refused", op=name, errno=errno.errorcode.get(number), error=str(error))
         return number
 

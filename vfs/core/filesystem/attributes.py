@@ -93,8 +93,8 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
 
 async def getxattr(volume: Volume, ino: Ino, name: bytes) -> bytes:
     """Raises NoAttribute; NotSupported outside `user.`, which is all an object can carry."""
+    key = _user_name(name)  # first: the kernel asks for security.capability before every write
     values = (await _xattrs(volume, ino)).attr.xattrs
-    key = _user_name(name)
     try:
         return values[key]
     except KeyError:
