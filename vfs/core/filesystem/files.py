@@ -70,8 +70,9 @@ async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
         try:
             return await handle.reader.read(content, offset, size)
         except Stale:
-            # A rename or an unlink here may be moving the object aside at this moment: wait for it, look again.
-            async with volume.paths.pinned(handle.inode):
+            # A commit may have replaced the object, a rename or an unlink may have moved it aside, and be about to
+            # say so: wait for them and look again.
+            async with volume.paths.pinned(handle.inode), content.lock:
                 if content.base == base:
                     volume.distrust(handle.inode)
                     raise
