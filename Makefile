@@ -45,7 +45,7 @@ check: $(DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q tests/unit tests/contract
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit tests/contract
 
 test: $(DEV) fuse-device
 	deploy/system-packages.sh test
