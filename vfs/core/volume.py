@@ -23,7 +23,7 @@ from vfs.core.paths import Paths
 from vfs.data.budget import Budget
 from vfs.data.commit import Committer
 from vfs.data.content import Base, Content
-from vfs.data.stream import Shipper, next_full_part
+from vfs.data.stream import Shipper
 from vfs.data.writeback import Writeback
 from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, VfsError
 from vfs.layout import Layout
@@ -336,8 +336,7 @@ class Volume:
             async with self.paths.pinned(inode):
                 if inode.content is not content:
                     return
-                number = next_full_part(content, first=1)
-                if number is not None and number <= self.store.capabilities.max_parts:
+                if self.shipper.ready(content, first=1) is not None:
                     await self.shipper.ship(content, first=1)
                 else:
                     await self.commit(inode)

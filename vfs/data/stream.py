@@ -63,17 +63,29 @@ class Shipper:
         if content.error is not None:
             log.error("upload failed", key=content.subject.keys()[0], error=str(content.error))
 
+    def ready(self, content: Content, first: int = 2) -> int | None:
+        """Number of the part to send next, from `first` on; None if there is none.
+
+        Parts are numbered by offset. An object that reaches past the last number cannot be replaced by a stream: it
+        is only committed, with its clean ranges as single parts.
+        """
+        limit = self._store.capabilities.max_parts
+        if content.base_limit > limit * content.part_size:
+            return None
+        number = next_full_part(content, first)
+        return number if number is not None and number <= limit else None
+
     async def _send_one(self, content: Content, first: int, nursery: trio.Nursery) -> bool:
         """Starts one part on its way; False if none is full. The part is chosen after all waiting is done."""
-        if next_full_part(content, first) is None:
+        if self.ready(content, first) is None:
             return False
         turn = object()
         await self._slots.acquire_on_behalf_of(turn)
         sent = False
         try:
             stream = content.stream or await self._begin(content)
-            number = next_full_part(content, first)
-            if number is not None and number <= self._store.capabilities.max_parts:
+            number = self.ready(content, first)
+            if number is not None:
                 nursery.start_soon(self._send, content, stream, number, self._take(content, number), turn)
                 sent = True
         finally:
