@@ -74,6 +74,9 @@ def test_a_file_outgrows_the_parts_of_one_upload(tmp_path: Path) -> None:
             for at in (10, 5_000_000, 9_999_000):
                 await fs.write(handle.fh, at, b"edited")
                 expected[at : at + 6] = b"edited"
+            for at in range(0, 1_000_000, 50_000):
+                await fs.write(handle.fh, at, b"r" * 50_000)
+                expected[at : at + 50_000] = b"r" * 50_000
             await fs.fsync(handle.fh)
             stored = await fs.store.get(fs.layout.file_key("workspace/file"))
             assert bytes(stored.data) == bytes(expected)
