@@ -106,10 +106,14 @@ class Writer:
         os.write(self._journal, json.dumps(line).encode() + b"\n")
 
     @contextmanager
-    def job(self, after: dict[str, Content | None], moved: bool = False) -> Iterator[None]:
-        """What is done inside takes the files from what they are to `after`, durably when it is left."""
+    def job(self, after: dict[str, Content | None], how: str = "") -> Iterator[None]:
+        """What is done inside takes the files from what they are to `after`, durably when it is left.
+
+        `how` is "move" where one file's content goes to another's name, "append" and "patch" where it keeps
+        the bytes it has.
+        """
         change: Change = {path: (self.files.get(path), new) for path, new in after.items()}
-        self._note({"begin": change, "moved": moved})
+        self._note({"begin": change, "how": how})
         yield
         self._note({"done": True})
         for path, new in after.items():
@@ -142,7 +146,10 @@ class Writer:
     def append(self, most: int = 3000) -> None:
         if path := self.pick():
             new = self.fresh(self.chance.randint(1, most))
-            with self.job({path: self.files[path] + new}), (self.root / path).open("ab", buffering=0) as file:
+            with (
+                self.job({path: self.files[path] + new}, how="append"),
+                (self.root / path).open("ab", buffering=0) as file,
+            ):
                 self.write_out(file, new)
 
     def append_with_fsync(self, most: int = 3000) -> None:
@@ -151,7 +158,7 @@ class Writer:
             with (self.root / path).open("ab", buffering=0) as file:
                 for _ in range(3):
                     new = self.fresh(self.chance.randint(1, most))
-                    with self.job({path: self.files[path] + new}):
+                    with self.job({path: self.files[path] + new}, how="append"):
                         self.write_out(file, new)
                         os.fsync(file.fileno())
 
@@ -161,7 +168,7 @@ class Writer:
             offset = self.chance.randint(0, size_of(old))
             new = self.fresh(self.chance.randint(1, most))
             patched = overwrite(old, offset, new)
-            with self.job({path: patched}), (self.root / path).open("r+b", buffering=0) as file:
+            with self.job({path: patched}, how="patch"), (self.root / path).open("r+b", buffering=0) as file:
                 file.seek(offset)
                 self.write_out(file, new)
 
@@ -171,7 +178,7 @@ class Writer:
         with self.job({temporary: new}), (self.root / temporary).open("wb", buffering=0) as file:
             self.write_out(file, new)
             os.fsync(file.fileno())
-        with self.job({temporary: None, path: new}, moved=True):
+        with self.job({temporary: None, path: new}, how="move"):
             (self.root / temporary).replace(self.root / path)
 
     def delete(self) -> None:
@@ -199,7 +206,7 @@ class Writer:
             moved = {f"{here}/{name}": self.files[f"{here}/{name}"] for name in inside}
             after: dict[str, Content | None] = dict.fromkeys(moved)
             after |= {f"{there}/{name}": moved[f"{here}/{name}"] for name in inside}
-            with self.job(after, moved=True):
+            with self.job(after, how="move"):
                 (self.root / here).rename(self.root / there)
             here, there = there, here
 

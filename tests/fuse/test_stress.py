@@ -19,7 +19,7 @@ from tests.conftest import MakeMount
 
 KIB, MIB = 1 << 10, 1 << 20
 WORKERS = 6
-STEPS = 150
+STEPS = 200
 LARGEST = 20 * MIB
 NAMES = [f"file{number}" for number in range(6)]
 
