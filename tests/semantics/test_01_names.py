@@ -10,8 +10,6 @@ from tests.mounting import Mount
 from tests.semantics.document import semantics
 from tests.semantics.program import Stored, fails_with
 
-BOTH_STORES = True
-
 STRANGE = (
     b"line\nbreak",
     b"\n",

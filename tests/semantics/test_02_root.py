@@ -14,8 +14,6 @@ from tests.mounting import Mount
 from tests.semantics.document import semantics
 from tests.semantics.program import fails_with
 
-BOTH_STORES = True
-
 
 @semantics("S2.1")
 def test_the_root_holds_workspace_and_memory(disk: Mount) -> None:

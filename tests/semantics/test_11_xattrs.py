@@ -12,8 +12,6 @@ from tests.mounting import Mount
 from tests.semantics.document import semantics
 from tests.semantics.program import fails_with
 
-BOTH_STORES = True
-
 
 @pytest.fixture(params=["file", "directory"])
 def path(request: pytest.FixtureRequest, work: Path) -> Path:
