@@ -222,7 +222,7 @@ class Committer:
 
     async def _body(self, content: Content, snapshot: Snapshot, start: int, end: int) -> Body:
         """The bytes [start, end) of the snapshot; what RAM lacks is read from the base with one GET."""
-        pieces = list(content.stored_pieces(start, end))
+        pieces = list(content.stored_pieces(snapshot, start, end))
         missing = [piece for piece in pieces if piece.data is None]
         if not missing:
             return [piece.data for piece in pieces if piece.data is not None]

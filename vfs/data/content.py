@@ -12,7 +12,7 @@ Everything here is synchronous: state changes between two awaits and cannot be t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,7 +49,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one commit stores. `frozen_limit` of the content may still shrink while it runs."""
+    """What one commit stores. A truncate while it runs does not change it: the object is one whole moment."""
 
     size: int
     meta: ObjectMeta
@@ -189,41 +189,14 @@ class Content:
 
     def pieces(self, start: int, end: int) -> Iterator[Piece]:
         """Covers [start, min(end, size)): data from RAM, zeros from holes, and None for bytes of the base."""
-        yield from self._layer(0, start, min(end, self.size))
+        end = min(end, self.size)
+        layers = ((self.live, end), (self.frozen, self.frozen_limit), (self.clean, self.base_limit))
+        return _stacked(layers, self.base_limit, start, end)
 
-    def stored_pieces(self, start: int, end: int) -> Iterator[Piece]:
-        """The same below `live`: what a commit that is running stores."""
-        yield from self._layer(1, start, end)
-
-    def _layer(self, depth: int, start: int, end: int) -> Iterator[Piece]:
-        if start >= end:
-            return
-        if depth == 3:
-            yield from self._bottom(start, end)
-            return
-        layer, limit = ((self.live, end), (self.frozen, self.frozen_limit), (self.clean, self.base_limit))[
-            depth
-        ]
-        if not layer:
-            yield from self._layer(depth + 1, start, end)
-            return
-        upto = min(end, limit)
-        if upto > start:
-            for piece in layer.pieces(start, upto):
-                if piece.data is None:
-                    yield from self._layer(depth + 1, piece.start, piece.start + piece.length)
-                else:
-                    yield piece
-        if upto < end:
-            yield from self._layer(depth + 1, max(upto, start), end)
-
-    def _bottom(self, start: int, end: int) -> Iterator[Piece]:
-        stored = min(end, self.base_limit)
-        if stored > start:
-            yield Piece(start, stored - start, None)
-        for at in range(max(start, stored), end, len(_ZEROS)):
-            length = min(len(_ZEROS), end - at)
-            yield Piece(at, length, memoryview(_ZEROS)[:length])
+    def stored_pieces(self, snapshot: Snapshot, start: int, end: int) -> Iterator[Piece]:
+        """The same of what a commit stores: as it was at the freeze, whatever was truncated since."""
+        layers = ((self.frozen, snapshot.size), (self.clean, snapshot.base_limit))
+        return _stacked(layers, snapshot.base_limit, start, end)
 
     # -- committing ------------------------------------------------------------------------------------------
 
@@ -317,3 +290,34 @@ class Content:
         for number in self.shipping:
             start = (number - 1) * self.part_size
             assert not self.live.touches(start, start + self.part_size), f"part {number} is shipped and dirty"
+
+
+Layers = Sequence[tuple[Extents | None, int]]
+"""From the top down; each holds good up to a limit, past which it is as if it were not there."""
+
+
+def _stacked(layers: Layers, base_limit: int, start: int, end: int) -> Iterator[Piece]:
+    """Covers [start, end): each byte from the highest layer that has it, else from the base, else zero."""
+    if start >= end:
+        return
+    if not layers:
+        yield from _bottom(base_limit, start, end)
+        return
+    (layer, limit), below = layers[0], layers[1:]
+    upto = min(end, limit) if layer else start
+    if layer and upto > start:
+        for piece in layer.pieces(start, upto):
+            if piece.data is None:
+                yield from _stacked(below, base_limit, piece.start, piece.start + piece.length)
+            else:
+                yield piece
+    yield from _stacked(below, base_limit, max(upto, start), end)
+
+
+def _bottom(base_limit: int, start: int, end: int) -> Iterator[Piece]:
+    stored = min(end, base_limit)
+    if stored > start:
+        yield Piece(start, stored - start, None)
+    for at in range(max(start, stored), end, len(_ZEROS)):
+        length = min(len(_ZEROS), end - at)
+        yield Piece(at, length, memoryview(_ZEROS)[:length])
