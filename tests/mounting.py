@@ -265,14 +265,22 @@ class Mount:
         assert not self.mounted, f"the daemon ended and left {self.root} mounted"
 
     def _last_words(self) -> str:
-        """Ends a daemon that hangs. faulthandler answers SIGABRT with the stack of every thread, in `output`."""
+        """Ends a daemon that hangs, having it tell what it can.
+
+        It answers SIGUSR1 with its status, in `log`, and faulthandler SIGABRT with the stack of every thread, in
+        `output`.
+        """
         assert self._daemon is not None
+        place = "still mounted" if self.mounted else "not mounted any more"
+        self._daemon.send_signal(signal.SIGUSR1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._daemon.wait(1.0)
         self._daemon.send_signal(signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._daemon.wait(5.0)
         self._daemon.kill()
         self._daemon.wait(STOP_SECONDS)
-        return f"\n{self.tail(80)}"
+        return f"; {self.root} was {place}\n{self.tail(80)}"
 
     def _clear_away(self) -> None:
         if self._daemon is not None and self.alive:
