@@ -4,9 +4,9 @@ Formats read besides our own (all seen in the field):
   s3fs        `mode` decimal with type bits, `mtime` `sec` or `sec.nnnnnnnnn`, `xattr` URL-encoded JSON of base64
               https://github.com/s3fs-fuse/s3fs-fuse/blob/master/src/metaheader.cpp
   rclone -M   `mode` octal (`100644`), `mtime` float seconds
-  AWS         `file-permissions` `0100644`, `file-owner`, `file-group`, `file-mtime` `...ns`
-              https://docs.aws.amazon.com/datasync/latest/userguide/metadata-copied.html
-  geesefs     `--symlink-target`
+  AWS         `file-permissions` `0100644`, `file-owner`, `file-group`, `file-mtime` and `file-atime` `...ns`
+              https://docs.aws.amazon.com/fsx/latest/LustreGuide/posix-metadata-support.html
+  geesefs     `--symlink-target`, URL-encoded, beside an empty object
 
 Objects without any of it are ordinary files, or directories, of the mounting user.
 """
@@ -14,14 +14,13 @@ Objects without any of it are ordinary files, or directories, of the mounting us
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import mimetypes
 import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from vfs.config import Config
 from vfs.errors import AttributesTooBig
@@ -30,9 +29,11 @@ from vfs.types import Attr
 
 DIRECTORY_TYPE = "application/x-directory"
 NANO = 1_000_000_000
+SYMLINK_TARGET = "--symlink-target"
 
 _TYPES = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK}
 _mime = mimetypes.MimeTypes()  # the table of the standard library, not of this host: the same type everywhere
+_PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,10 @@ def decode(info: ObjectInfo, defaults: Defaults) -> Attr:
         mode=_mode(meta, plain.mode, directory),
         uid=_integer(meta.get("uid", meta.get("file-owner")), plain.uid),
         gid=_integer(meta.get("gid", meta.get("file-group")), plain.gid),
-        size=plain.size,
+        size=plain.size if directory else len(link_text(info.meta) or b"") or plain.size,
         mtime_ns=mtime,
         ctime_ns=_time(meta.get("ctime"), mtime),
-        atime_ns=_time(meta.get("atime"), mtime),
+        atime_ns=_time(meta.get("atime", meta.get("file-atime")), mtime),
         rdev=_integer(meta.get("rdev"), 0),
     )
     return replace(attr, xattrs=_xattrs(meta["xattr"])) if meta.get("xattr") else attr
@@ -100,7 +101,16 @@ def content_type(attr: Attr, name: str) -> str:
     """From the name, so that a browser or a model can open the object's URL."""
     if attr.is_dir:
         return DIRECTORY_TYPE
-    return _mime.guess_type(name)[0] or "application/octet-stream"
+    kind, encoding = _mime.guess_type(name)
+    if encoding:  # `a.txt.gz` is not text: nothing unpacks it on its way
+        return _PACKED.get(encoding, "application/octet-stream")
+    return kind or "application/octet-stream"
+
+
+def link_text(meta: ObjectMeta | None) -> bytes | None:
+    """The text of a symbolic link that is stored beside the bytes; None where it is the bytes."""
+    text = meta.metadata.get(SYMLINK_TARGET) if meta is not None else None
+    return unquote_to_bytes(text) if text else None
 
 
 def now_ns() -> int:
@@ -108,20 +118,20 @@ def now_ns() -> int:
 
 
 def _mode(meta: Mapping[str, str], plain: int, directory: bool) -> int:
-    if "--symlink-target" in meta:
+    if SYMLINK_TARGET in meta and not directory:
         return stat.S_IFLNK | 0o777
     text = meta.get("mode", meta.get("file-permissions", ""))
-    for base in (0, 8):
+    for base in (8,) if text.startswith("0") else (10, 8):
         try:
-            mode = int(text, base) if base or not text.startswith("0") else int(text, 8)
+            mode = int(text, base)
         except ValueError:
             continue
+        if not 0 <= mode < 1 << 16:
+            continue
         kind = stat.S_IFMT(mode)
-        if kind in _TYPES and mode < 1 << 16:
-            if (kind == stat.S_IFDIR) != directory:
-                return stat.S_IFMT(plain) | stat.S_IMODE(mode)
+        if kind in _TYPES and (kind == stat.S_IFDIR) == directory:
             return mode
-        if base == 8 and kind == 0:
+        if base == 8 and (kind in _TYPES or kind == 0):  # in decimal it may be octal: 42755 is both
             return stat.S_IFMT(plain) | stat.S_IMODE(mode)
     return plain
 
@@ -136,13 +146,16 @@ def _integer(text: str | None, default: int) -> int:
 
 def _time(text: str | None, default: int) -> int:
     """Nanoseconds. Digits are cut up by hand: a float would lose some."""
-    whole, _, fraction = (text or "").removesuffix("ns").partition(".")
+    text = text or ""
+    whole, _, fraction = text.partition(".")
     try:
-        seconds = int(whole)
-        nanos = int(fraction[:9].ljust(9, "0")) if fraction else 0
+        if text.endswith("ns"):
+            time_ns = int(text[:-2])
+        else:
+            time_ns = int(whole) * NANO + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
     except ValueError:
         return default
-    return seconds * NANO + nanos if abs(seconds) < 1 << 40 else default
+    return time_ns if abs(time_ns) < NANO << 40 else default
 
 
 def _stamp(time_ns: int) -> str:
@@ -154,5 +167,5 @@ def _xattrs(text: str) -> dict[str, bytes]:
     try:
         values = json.loads(unquote(text))
         return {str(key): base64.b64decode(value) for key, value in values.items()}
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
-from vfs.errors import ObjectNotFound, Stale
+from vfs.errors import Stale
 from vfs.layout import decode_name
 from vfs.types import Ino
 
@@ -57,11 +57,7 @@ async def refresh(volume: Volume, inode: Inode) -> None:
 async def readlink(volume: Volume, ino: Ino) -> bytes:
     """The text of a symbolic link."""
     inode = volume.table.get(ino)
-    if inode.target is None:
-        async with volume.paths.pinned(inode):
-            try:
-                got = await volume.store.get(volume.keys(inode)[0])
-            except ObjectNotFound as error:
-                raise Stale("the link was deleted by another writer") from error
-            inode.target = bytes(got.data)
-    return inode.target
+    if inode.target is not None:
+        return inode.target
+    async with volume.paths.pinned(inode):
+        return await volume.target(inode)
