@@ -25,9 +25,9 @@ from vfs.data.commit import Committer
 from vfs.data.content import Base, Content
 from vfs.data.stream import Shipper
 from vfs.data.writeback import Writeback
-from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, VfsError
+from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, Stale, VfsError
 from vfs.layout import Layout
-from vfs.meta.attrs import encode, now_ns
+from vfs.meta.attrs import encode, link_text, now_ns
 from vfs.meta.cache import Entry, MetaCache
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
 from vfs.store.copying import copy_object
@@ -297,13 +297,28 @@ class Volume:
         for key in reversed(self.keys(inode)):
             assert inode.etag is not None, "a file that is not stored has a dirty content"
             info = ObjectInfo(key, inode.attr.size, inode.etag, 0)
-            if inode.attr.size <= self.store.capabilities.max_copy:
+            if inode.attr.is_symlink:
+                info = await self.store.put(key, [await self.target(inode)], meta)
+            elif inode.attr.size <= self.store.capabilities.max_copy:
                 info = await self.store.copy(key, key, meta)
             else:
                 info = await copy_object(self.store, info, key, meta)
         if inode.content is not None:
             inode.content.rebase(info)
         self.stored(inode, info)
+
+    async def target(self, inode: Inode) -> bytes:
+        """The text of a symbolic link, whether it is the object's body or, as geesefs has it, in its metadata.
+
+        The caller pins the path. Raises Stale when the object is gone.
+        """
+        if inode.target is None:
+            try:
+                got = await self.store.get(self.keys(inode)[0])
+            except ObjectNotFound as error:
+                raise Stale("the link was deleted by another writer") from error
+            inode.target = link_text(got.info.meta) or bytes(got.data)
+        return inode.target
 
     async def mark(self, directory: Inode) -> None:
         """Gives a directory an object of its own, so that it stays when its last entry goes."""

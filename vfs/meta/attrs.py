@@ -121,6 +121,8 @@ def _mode(meta: Mapping[str, str], plain: int, directory: bool) -> int:
     if SYMLINK_TARGET in meta and not directory:
         return stat.S_IFLNK | 0o777
     text = meta.get("mode", meta.get("file-permissions", ""))
+    if not text.isascii():
+        return plain  # int() would read digits of any script
     for base in (8,) if text.startswith("0") else (10, 8):
         try:
             mode = int(text, base)
