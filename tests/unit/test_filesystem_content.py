@@ -96,7 +96,9 @@ class Player:
                 continue
             if kind in ("fsync", "close") and not self.history.failed:
                 found = await stored(self.inner, PATH)
-                assert self.history.was_whole(since, found), f"{kind} was acknowledged, the store has {found!r}"
+                assert self.history.was_whole(since, found), (
+                    f"{kind} was acknowledged, the store has {found!r}"
+                )
                 self.history.acknowledged = max(self.history.acknowledged, since)
             self.disk.fs.check()
         await self.finish(fh)
