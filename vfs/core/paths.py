@@ -8,7 +8,7 @@ for another, so nobody can wait in a circle.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -28,8 +28,7 @@ class Paths:
     @asynccontextmanager
     async def pinned(self, *inodes: Inode) -> AsyncIterator[None]:
         """The keys of these stay what they are."""
-        while any(node.moving for inode in inodes for node in inode.ancestry()):
-            await self._wait()
+        await self._until(lambda: not any(node.moving for inode in inodes for node in inode.ancestry()))
         held = [node for inode in inodes for node in inode.ancestry()]
         for node in held:
             node.pins += 1
@@ -42,10 +41,12 @@ class Paths:
     async def moving(self, movers: tuple[Inode, ...], *pinned: Inode) -> AsyncIterator[None]:
         """Nobody else uses a key of the `movers` or of anything below them; the keys of `pinned` stay."""
         unique = tuple(dict.fromkeys(movers))
-        while any(mover.pins or mover.moving for mover in unique) or any(
-            node.moving for inode in (*unique, *pinned) for node in inode.ancestry()
-        ):
-            await self._wait()
+        await self._until(
+            lambda: (
+                not any(mover.pins for mover in unique)
+                and not any(node.moving for inode in (*unique, *pinned) for node in inode.ancestry())
+            )
+        )
         parents = [parent for mover in unique for parent, _ in mover.names]
         held = [node for inode in (*pinned, *parents) for node in inode.ancestry()]
         for node in held:
@@ -61,9 +62,14 @@ class Paths:
             for mover in unique:
                 self._table.reap(mover)
 
-    async def _wait(self) -> None:
+    async def _until(self, free: Callable[[], bool]) -> None:
+        """Returns in the same step in which `free` was true: the caller takes what it needs at once."""
+        if free():
+            return
+        # One deadline for the whole wait: whoever else comes and goes wakes us, and must not start it anew.
         with trio.move_on_after(self._timeout) as scope:
-            await self._changed.park()
+            while not free():
+                await self._changed.park()
         if scope.cancelled_caught:
             raise StoreTimeout(f"a rename or an upload held this path for {self._timeout:.0f} s")
 
