@@ -258,9 +258,12 @@ class InodeTable:
             inode = next((node for node in self._linked.values() if self._unused(node)), None)
             if inode is None:
                 return
-            for parent, name in inode.names[1:]:
-                self.unlink(parent, name)
-            self.reap(inode)
+            del self._linked[inode.ino]
+            shed, inode.names[1:] = inode.names[1:], []
+            for parent, name in shed:  # no `unlink`: the name is still stored, so open listings must show it
+                del parent.children[name]
+            for known in (inode, *(parent for parent, _ in shed)):
+                self.reap(known)
 
     def check(self) -> None:
         """Raises AssertionError where an invariant does not hold."""

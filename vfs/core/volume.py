@@ -20,6 +20,7 @@ from vfs.core.background import Background
 from vfs.core.handles import Handles
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
 from vfs.core.paths import Paths
+from vfs.core.subject import NamedContent
 from vfs.data.budget import Budget
 from vfs.data.commit import Committer
 from vfs.data.content import Base, Content
@@ -40,20 +41,6 @@ RAM_PARTS = 16
 
 LATE_DIRECTORIES = 1024
 """Directories whose times are newer here than in the store; the oldest is stored when there are more."""
-
-
-class NamedContent:
-    """Subject of a content: an inode, stored at its names, or at its orphan key once it has none."""
-
-    def __init__(self, volume: Volume, inode: Inode) -> None:
-        self._volume = volume
-        self._inode = inode
-
-    def keys(self) -> tuple[Key, ...]:
-        return self._volume.keys(self._inode)
-
-    def meta(self) -> ObjectMeta:
-        return self._volume.meta(self._inode)
 
 
 class Volume:
@@ -334,10 +321,16 @@ class Volume:
             log.info("directory times not stored", inode=directory.ino, error=str(error))
 
     async def store_late_directories(self) -> None:
-        """Stores the times of every directory that is newer here; failures are logged."""
-        while self._late:
-            _, directory = self._late.popitem(last=False)
-            await self._store_late(directory)
+        """Stores the times of every directory that is newer here, several at once; failures are logged."""
+
+        async def one(directory: Inode) -> None:
+            async with self.parallel:
+                await self._store_late(directory)
+
+        async with trio.open_nursery() as nursery:
+            while self._late:
+                _, directory = self._late.popitem(last=False)
+                nursery.start_soon(one, directory)
 
     # -- background ------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from vfs.core.filesystem import FileSystem
 from vfs.errors import ConfigError
 from vfs.fuse.adapter import Adapter
 from vfs.fuse.fence import FenceStatistics
+from vfs.fuse.heartbeat import Heartbeat, statfs_of
 from vfs.fuse.kernel import mount_options, tune
 from vfs.fuse.notify import Notifier
 
@@ -43,13 +44,17 @@ async def serve(fs: FileSystem, config: Config, *, on_ready: Callable[[], None])
         ) from error
     notifier = Notifier()
     notifier.start()
+    heartbeat = Heartbeat(statfs_of(config.mountpoint))
+    heartbeat.start()
     fs.dropped = notifier.name_gone
     try:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(heartbeat.beat)
             nursery.start_soon(_announce, config, on_ready)
             await pyfuse3.main(min_tasks=4, max_tasks=config.fuse_tasks)
             nursery.cancel_scope.cancel()
     finally:
+        heartbeat.stop()
         notifier.stop()
         Session.adapter = None
         pyfuse3.close(unmount=True)

@@ -30,6 +30,13 @@ class Entry:
     marker: bool = True
 
 
+class _Unknown:
+    """Neither an entry nor a known absence."""
+
+
+_UNKNOWN = _Unknown()
+
+
 @dataclass(frozen=True, slots=True)
 class MetaStatistics:
     """Counts since the mount began, and entries held now."""
@@ -57,6 +64,8 @@ class MetaCache:
             timer=trio.current_time,
             getsizeof=lambda names: 1 + len(names),
         )
+        self._most_names = config.cache_entries // 4
+        """In one remembered listing: a huge directory would push out all others, or grow with every file made."""
         self._flights: dict[str, trio.Event] = {}
         self._epoch = 0
         """Counts own writes: an answer from before the last one is not remembered."""
@@ -87,8 +96,9 @@ class MetaCache:
         return self._attrs.get(path)
 
     def _known(self, path: str) -> tuple[bool, Entry | None]:
-        if path in self._attrs:
-            return True, self._attrs[path]
+        entry = self._attrs.get(path, _UNKNOWN)  # one step: it may expire between two
+        if not isinstance(entry, _Unknown):
+            return True, entry
         parent, _, name = path.rpartition("/")
         names = self._listings.get(parent)
         return names is not None and name not in names, None
@@ -155,7 +165,7 @@ class MetaCache:
 
     def keep_listing(self, path: str, names: dict[str, bool], epoch: int) -> None:
         """A complete listing that began at `epoch`; not kept if this mount wrote anything since."""
-        if epoch == self._epoch and len(names) < self._config.cache_entries // 4:
+        if epoch == self._epoch and len(names) <= self._most_names:
             self._listings[path] = names
 
     def keep(self, path: str, entry: Entry, epoch: int) -> None:
@@ -201,6 +211,8 @@ class MetaCache:
         names = self._listings.get(parent)
         if names is not None:
             names[name] = entry.attr.is_dir
+            if len(names) > self._most_names:
+                self._listings.pop(parent)
 
     def drop(self, path: str) -> None:
         """The mount itself deleted this."""
