@@ -201,11 +201,13 @@ def test_a_link_that_nobody_uses_is_kept(table: InodeTable, work: Inode) -> None
 def test_the_oldest_idle_links_are_shed(
     table: InodeTable, work: Inode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inodes, "MAX_LINKED", 2)
-    other = add(table, work, "d", DIRECTORY)
+    other = add(table, work, "links", DIRECTORY)
     files = [linked(table, work, other, name) for name in "abcd"]
     for file in reversed(files[1:]):
         table.forget(file.ino, 1)
+    assert known(table, *files) == [True] * 4
+    monkeypatch.setattr(inodes, "MAX_LINKED", 2)
+    table.reap(files[3])
     assert known(table, *files) == [True, False, False, True], "the first is in use, however old"
     assert sorted(other.children) == ["a", "d"]
     table.check()
