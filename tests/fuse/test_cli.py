@@ -298,7 +298,7 @@ def test_a_second_signal_ends_at_once(mount: Mount) -> None:
 
 
 def test_ctrl_c_while_waiting_leaves_nothing(place: Mount) -> None:
-    """The daemon is stopped before it can mount; the command in front is interrupted."""
+    """The command in front is interrupted before the daemon has mounted."""
     argv = [
         sys.executable,
         "-m",
@@ -316,15 +316,11 @@ def test_ctrl_c_while_waiting_leaves_nothing(place: Mount) -> None:
         while not (daemon := background_child(command.pid)) and time.monotonic() < deadline:
             time.sleep(0.001)
         assert daemon
-        os.kill(daemon, signal.SIGSTOP)
-        if not place.mounted:
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=30)
+        if command.returncode != 0:
             break
-        os.kill(daemon, signal.SIGCONT)  # it was quicker than this test on a busy machine
-        assert command.wait(WAIT_SECONDS) == 0
-        command.communicate()
-        place.unmount()
-    command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=30)
+        place.unmount()  # it was quicker than this test on a busy machine
     assert command.returncode == 130
     assert said.strip() == "agentfs: interrupted"
     assert gone(daemon)
