@@ -132,11 +132,13 @@ class Volume:
     def adopt(self, parent: Inode, name: str, entry: Entry | None, fresh_until: float = 0.0) -> Inode | None:
         """Takes over what the store says of a name, unless this mount knows better."""
         child = parent.children.get(name)
-        if child is not None and child.busy:
+        if child is not None and (child.busy or child.moving):
             return child
         if child is not None and (
             entry is None or stat.S_IFMT(entry.attr.mode) != stat.S_IFMT(child.attr.mode)
         ):
+            if child.pins or any(node.busy for node in child.below()):
+                return child  # what is not stored yet must not lose its place
             self.detach(parent, name)
             child = None
         if entry is None:

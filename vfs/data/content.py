@@ -209,11 +209,11 @@ class Content:
         size = self.size
         if self.stream is not None:
             size = min(size, max_parts * self.part_size)
+        snapshot = Snapshot(size, self.subject.meta(), self.base, self.base_limit, self.subject.keys())
         self.frozen, self.live = self.live, self.live.split(size)
         self.frozen_limit = size
         self.rest = self.changed = size < self.size
-        keys = self.subject.keys()
-        return Snapshot(size, self.subject.meta(), self.base, self.base_limit, keys)
+        return snapshot
 
     def thaw(self) -> None:
         """The commit failed: what it was storing is dirty again, under what was written meanwhile."""

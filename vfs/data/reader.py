@@ -168,6 +168,8 @@ class Reader:
             if not self._budget.try_charge(upto - at):
                 self._window = max(self._window // 2, FIRST_WINDOW)
                 return
+            if at in self._segments:  # left from before a jump back, or of a base that was replaced
+                self._drop(self._segments[at])
             segment = Segment(base, at, upto)
             self._segments[at] = segment
             self._spawn(lambda segment=segment: self._fill(segment))  # type: ignore[misc]

@@ -61,13 +61,18 @@ class Fence:
         self._errors[errno.errorcode.get(number, str(number))] += 1
         if not isinstance(error, VfsError):
             self.last_error = f"{name}: {error!r}"
-            log.error("bug: a handler failed", op=name, args=repr(arguments), exc_info=error)
+            log.error("bug: a handler failed", op=name, args=_shown(arguments), exc_info=error)
         elif isinstance(error, StoreError) and number != errno.ENOENT:
             self.last_error = f"{name}: {error}"
             log.error("request failed", op=name, errno=errno.errorcode.get(number), error=str(error))
         elif number not in _ORDINARY:
             log.debug("refused", op=name, errno=errno.errorcode.get(number), error=str(error))
         return number
+
+
+def _shown(arguments: tuple[Any, ...]) -> str:
+    """For the log: never what is in a file."""
+    return repr([f"{len(each)} bytes" if isinstance(each, bytes) else each for each in arguments])
 
 
 class Fenced(Protocol):

@@ -101,7 +101,7 @@ def content_type(attr: Attr, name: str) -> str:
     """From the name, so that a browser or a model can open the object's URL."""
     if attr.is_dir:
         return DIRECTORY_TYPE
-    kind, encoding = _mime.guess_type(name)
+    kind, encoding = _mime.guess_type("/" + name)  # with a slash, "data:..." is a name and not a URL
     if encoding:  # `a.txt.gz` is not text: nothing unpacks it on its way
         return _PACKED.get(encoding, "application/octet-stream")
     return kind or "application/octet-stream"

@@ -19,6 +19,7 @@ from vfs.errors import (
     NotPermitted,
     PreconditionFailed,
     TooManyLinks,
+    VfsError,
 )
 from vfs.layout import decode_name
 from vfs.meta.attrs import encode, now_ns
@@ -60,7 +61,11 @@ async def create(
             volume.content(inode)
             volume.changed(inode)
             volume.touch(directory)
-            handle = await open_inode(volume, inode, flags & ~os.O_TRUNC, caller)
+            try:
+                handle = await open_inode(volume, inode, flags & ~os.O_TRUNC, caller)
+            except VfsError:
+                volume.detach(directory, text)
+                raise
             return handle, volume.table.remember(inode)
     if flags & os.O_EXCL:
         raise Exists(text)

@@ -193,7 +193,10 @@ async def resize(volume: Volume, inode: Inode, content: Content, size: int, uid:
     content.raise_error()
     while content.shipped(size, content.size):
         async with volume.paths.pinned(inode):
-            await volume.committer.unship(content, size)
+            if size:
+                await volume.commit(inode)
+            else:
+                await volume.committer.unship(content, size)
         content.raise_error()
     content.truncate(size)
     now = now_ns()

@@ -90,8 +90,8 @@ async def drop_object(volume: Volume, directory: Inode, name: str, inode: Inode)
         and content.error is None
     ):
         await volume.commit(inode)  # parts that were sent exist nowhere but in an upload to this key
-    if inode.etag is None:
-        return
+    if inode.etag is None and (content is None or content.error is None):
+        return  # after an error nobody knows whether it was stored
     key = volume.layout.file_key(join(directory, name))
     if last and inode.handles and content is not None and content.base_limit:
         await _set_aside(volume, inode)
