@@ -14,7 +14,9 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
+SERVERS := .venv-ministack/.installed .venv-swift/.installed
+QUIETLY := -m pip --disable-pip-version-check --quiet --no-input
+PIP := $(BIN)/python $(QUIETLY)
 export PYTHON
 
 # Owners, device nodes and what other users may do can only be tested by root; nothing of root's is left in the tree.
@@ -24,7 +26,7 @@ AS_ROOT := sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1 PYTEST_ADDOPTS=-pno:
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help mount umount test check fix install lock clean fuse-device
+.PHONY: help mount umount test check fix install servers lock clean fuse-device
 .SILENT:
 
 help:
@@ -34,8 +36,9 @@ help:
 	echo 'make check     ruff, mypy, import-linter, unit and contract tests: before every commit'
 	echo 'make fix       let ruff format the code and mend what it can'
 	echo 'make install   set everything up and leave the command at $(BIN)/agentfs'
+	echo 'make servers   install the S3 servers of the tests (make check and make test do it themselves)'
 	echo 'make lock      renew the lock files in requirements/ from pyproject.toml (UPGRADE=--upgrade for the newest)'
-	echo 'make clean     remove caches and the virtual environment'
+	echo 'make clean     remove caches and the virtual environments'
 
 mount: $(RUN)
 	VENV='$(VENV)' deploy/mount-default.sh '$(MNT)' '$(AGENT_USER)' '$(STORE)'
@@ -46,14 +49,16 @@ umount: $(RUN)
 install: $(RUN)
 	echo 'agentfs is at $(BIN)/agentfs'
 
-check: $(DEV)
+servers: $(SERVERS)
+
+check: $(DEV) $(SERVERS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not root' tests/unit tests/contract
 
-test: $(DEV) fuse-device
+test: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test
 	[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'These tests need root: run make test as root, or install sudo.' >&2; exit 1; }
 	$(AS_ROOT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
@@ -80,9 +85,16 @@ $(DEV): $(RUN) requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	touch $@
 
+# Each server pins other versions of what agentfs needs too.
+$(SERVERS): .venv-%/.installed: requirements/%.txt | $(RUN)
+	echo 'Installing the S3 server $*'
+	$(BIN)/python -m venv --clear .venv-$*
+	.venv-$*/bin/python $(QUIETLY) install --require-hashes --only-binary :all: -r requirements/$*.txt
+	touch $@
+
 lock: $(DEV)
 	requirements/compile.sh $(BIN)/uv $(UPGRADE)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(dir $(SERVERS)) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,3 +18,5 @@ upgrade=${2:-}
 compile run pyproject.toml
 compile build --group build -c requirements/run.txt
 compile dev --group dev -c requirements/run.txt -c requirements/build.txt
+compile ministack --group ministack
+compile swift --group swift

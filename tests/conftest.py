@@ -18,6 +18,7 @@ import pytest
 
 from tests.mountinfo import detach, mounts_below, remove_tree
 from tests.mounting import WATCHDOG_SECONDS, Mount, Options
+from tests.servers.ministack import MiniStack
 
 WATCHDOG_MARGIN = 10.0
 """Seconds by which the watchdog is ahead of pytest's own timeout: the mount ends, not the run."""
@@ -75,3 +76,11 @@ def mounts(mount_root: Path, request: pytest.FixtureRequest) -> Iterator[MakeMou
 def mount(mounts: MakeMount) -> Mount:
     """A mount with default options."""
     return mounts()
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[MiniStack]:
+    """An S3 server that is quick to start; each xdist worker has its own. Tests keep to prefixes of their own."""
+    server = MiniStack()
+    yield server
+    server.stop()
