@@ -130,11 +130,33 @@ class StoreFull(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """No answer, or an answer that says "later". Worth another try."""
+    """No answer, or an answer that says "later". Worth another try.
+
+    `retry_after` is how many seconds the store asked to be left alone. `uncertain` is False only where it is
+    known that nothing was applied, e.g. no connection came about. Subclasses keep this constructor.
+    """
+
+    def __init__(self, text: str = "", *, retry_after: float | None = None, uncertain: bool = True) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+        self.uncertain = uncertain
+
+
+class StoreThrottled(StoreUnavailable):
+    """The store is there and asks for fewer requests (SlowDown, 429)."""
 
 
 class StoreTimeout(StoreUnavailable):
     """The deadline passed. Whether the operation was applied is unknown."""
+
+
+class StoreAway(StoreUnavailable):
+    """The store has not answered for a while and was not asked (`vfs.store.breaker`).
+
+    `hopeless`: it has been away for so long that whoever only wants to know something should not wait.
+    """
+
+    hopeless: bool = False
 
 
 def leading(group: BaseExceptionGroup[BaseException]) -> BaseException:
