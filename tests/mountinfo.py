@@ -5,6 +5,7 @@ Reading /proc/self/mountinfo never touches a mount, so none of this can hang on 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -46,13 +47,19 @@ def mounts_below(root: Path) -> list[Entry]:
 
 
 def detach(point: Path) -> None:
-    """Takes the mount away at once, whoever uses it and whether or not its daemon answers."""
+    """Takes the mount away at once, whoever uses it and whether or not its daemon answers.
+
+    A watchdog or the daemon itself may be doing the same: that umount then fails, and all is well.
+    """
+    command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-u", "-z"]
     while entry := mounted_at(point):
-        abort = Path(f"/sys/fs/fuse/connections/{entry.minor}/abort")
-        if entry.fstype.startswith("fuse") and abort.exists():
-            abort.write_text("1")
-        command = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-u", "-z"]
-        subprocess.run([*command, str(point)], check=True, timeout=DETACH_SECONDS, capture_output=True)
+        if entry.fstype.startswith("fuse"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"/sys/fs/fuse/connections/{entry.minor}/abort").write_text("1")
+        done = subprocess.run(
+            [*command, str(point)], check=False, timeout=DETACH_SECONDS, capture_output=True, text=True
+        )
+        assert done.returncode == 0 or mounted_at(point) != entry, f"{command}: {done.stderr}"
 
 
 def remove_tree(root: Path) -> None:

@@ -178,8 +178,21 @@ class Writer:
         with self.job({temporary: new}), (self.root / temporary).open("wb", buffering=0) as file:
             self.write_out(file, new)
             os.fsync(file.fileno())
-        with self.job({temporary: None, path: new}, how="move"):
+        with self.reader_of(path), self.job({temporary: None, path: new}, how="move"):
             (self.root / temporary).replace(self.root / path)
+
+    @contextmanager
+    def reader_of(self, path: str) -> Iterator[None]:
+        """Now and then somebody has the file open meanwhile, and still reads what it was afterwards."""
+        old = self.files.get(path)
+        if old is None or self.chance.random() < 0.5:
+            yield
+            return
+        with (self.root / path).open("rb", buffering=0) as file:
+            yield
+            offset = self.chance.randint(0, size_of(old))
+            seen = os.pread(file.fileno(), 10_000, offset)
+        assert seen == generate(cut(old, offset, offset + 10_000)), f"{path} changed under its reader"
 
     def delete(self) -> None:
         if path := self.pick():

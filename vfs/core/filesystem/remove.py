@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
+from vfs.data.content import Base
 from vfs.errors import IsDirectory, NotDirectory, NotEmpty, NotFound, NotPermitted
 from vfs.layout import decode_name
 from vfs.meta.attrs import now_ns
 from vfs.meta.cache import Entry
 from vfs.store.base import ObjectInfo
 from vfs.store.copying import copy_object
-from vfs.types import ETag, Ino
+from vfs.types import ETag, Ino, Key
 
 
 async def unlink(volume: Volume, parent: Ino, name: bytes) -> None:
@@ -80,43 +81,61 @@ async def drop_object(volume: Volume, directory: Inode, name: str, inode: Inode)
 
     The last name of an open file: what is stored moves aside first, to be read until the last close.
     """
-    last = len(inode.names) == 1
-    content = inode.content
-    if (
-        last
-        and inode.handles
-        and content is not None
-        and content.stream is not None
-        and content.error is None
-    ):
-        await volume.commit(inode)  # parts that were sent exist nowhere but in an upload to this key
-    if inode.etag is None and (content is None or content.error is None):
+    await _finish_upload(volume, inode)
+    if inode.etag is None and (inode.content is None or inode.content.error is None):
         return  # after an error nobody knows whether it was stored
-    key = volume.layout.file_key(join(directory, name))
-    if last and inode.handles and content is not None and content.base_limit:
-        await _set_aside(volume, inode)
-        if volume.store.capabilities.rename:
-            return
-    await volume.store.delete(key)
+    base = _needed(inode)
+    if base is not None and volume.store.capabilities.rename:
+        orphan = _orphan(volume, inode)
+        await volume.store.rename(base.key, orphan)
+        read_from(inode, await volume.store.head(orphan))
+        return
+    aside = await copy_aside(volume, inode)
+    await volume.store.delete(volume.layout.file_key(join(directory, name)))
+    if aside is not None:
+        read_from(inode, aside)
 
 
-async def _set_aside(volume: Volume, inode: Inode) -> None:
-    """Moves, or copies, the stored content to the orphan key. The file's own key still has to go after a copy."""
+async def copy_aside(volume: Volume, inode: Inode) -> ObjectInfo | None:
+    """A copy of what is stored of an open file that is about to lose its last name; None if nobody needs one.
+
+    The file itself is untouched: once its name is gone, `read_from` turns to the copy.
+    """
+    await _finish_upload(volume, inode)
+    base = _needed(inode)
+    if base is None:
+        return None
+    source = ObjectInfo(base.key, base.size, base.etag, 0)
+    return await copy_object(volume.store, source, _orphan(volume, inode), volume.meta(inode))
+
+
+def read_from(inode: Inode, aside: ObjectInfo) -> None:
+    """Those who have a nameless file open read it here from now on."""
+    assert inode.content is not None, "open"
+    inode.orphan = aside.key
+    inode.etag = aside.etag
+    inode.content.rebase(aside)
+
+
+async def _finish_upload(volume: Volume, inode: Inode) -> None:
+    """Parts that were sent exist nowhere but in an upload to the name that is about to go."""
     content = inode.content
-    assert content is not None
-    async with content.lock:
-        base = content.base
-        assert base is not None, "there are bytes of it to be kept"
-        orphan = volume.layout.private_key("orphans", volume.id, str(inode.ino))
-        if volume.store.capabilities.rename:
-            await volume.store.rename(base.key, orphan)
-            info = await volume.store.head(orphan)
-        else:
-            source = ObjectInfo(base.key, base.size, base.etag, 0)
-            info = await copy_object(volume.store, source, orphan, volume.meta(inode))
-        inode.orphan = orphan
-        inode.etag = info.etag
-        content.rebase(info)
+    if content is None or content.stream is None or content.error is not None:
+        return
+    if inode.handles and len(inode.names) == 1:
+        await volume.commit(inode)
+
+
+def _needed(inode: Inode) -> Base | None:
+    """The stored version that somebody who has the file open would miss."""
+    content = inode.content
+    if len(inode.names) > 1 or not inode.handles or content is None or not content.base_limit:
+        return None
+    return content.base
+
+
+def _orphan(volume: Volume, inode: Inode) -> Key:
+    return volume.layout.private_key("orphans", volume.id, str(inode.ino))
 
 
 async def forget_name(volume: Volume, directory: Inode, name: str) -> None:

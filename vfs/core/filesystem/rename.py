@@ -10,7 +10,7 @@ import secrets
 
 import trio
 
-from vfs.core.filesystem.remove import drop_object, find, forget_name, require_empty
+from vfs.core.filesystem.remove import copy_aside, find, forget_name, read_from, require_empty
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
 from vfs.errors import (
@@ -143,9 +143,20 @@ class _Move:
                 await self.volume.store_attrs(node)
 
     async def _move_file(self, target: Inode | None) -> None:
+        """The target's name shows the old file or the new one at every moment, whoever has the old one open."""
+        volume = self.volume
+        aside = None if target is None else await copy_aside(volume, target)
+        try:
+            await self._replace_object()
+        except BaseException:
+            if aside is not None:
+                volume.background.spawn(lambda: volume.delete_quietly(aside.key))
+            raise
+        if target is not None and aside is not None:
+            read_from(target, aside)
+
+    async def _replace_object(self) -> None:
         volume, source = self.volume, self.source
-        if target is not None and target.handles:
-            await drop_object(volume, self.target_dir, self.target_name, target)
         assert source.etag is not None, "committed"
         if volume.store.capabilities.rename:
             await volume.store.rename(self.source_key, self.target_key)
