@@ -21,7 +21,8 @@ export PYTHON
 
 # Owners, device nodes and what other users may do can only be tested by root; nothing of root's is left in the tree.
 ifneq ($(shell id -u),0)
-AS_ROOT := sudo env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1 PYTEST_ADDOPTS=-pno:cacheprovider \
+GIVEN := AGENTFS_TEST_S3,AGENTFS_TEST_S3_BUCKET,AGENTFS_TEST_S3_REGION,AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY
+AS_ROOT := sudo $(if $(AGENTFS_TEST_S3),--preserve-env=$(GIVEN)) env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1 PYTEST_ADDOPTS=-pno:cacheprovider \
 	HYPOTHESIS_STORAGE_DIRECTORY=/tmp/agentfs-hypothesis
 endif
 

@@ -18,7 +18,10 @@ import pytest
 
 from tests.mountinfo import detach, mounts_below, remove_tree
 from tests.mounting import WATCHDOG_SECONDS, Mount, Options
+from tests.servers.given import given
 from tests.servers.ministack import MiniStack
+from tests.servers.server import Server
+from tests.servers.swift import Swift
 
 WATCHDOG_MARGIN = 10.0
 """Seconds by which the watchdog is ahead of pytest's own timeout: the mount ends, not the run."""
@@ -84,3 +87,17 @@ def ministack() -> Iterator[MiniStack]:
     server = MiniStack()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def swift() -> Iterator[Swift]:
+    """The stricter S3 server, slower and larger than MiniStack: a second to start, 230 MB."""
+    server = Swift()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def s3(request: pytest.FixtureRequest) -> Server:
+    """What tests take that want some S3: MiniStack, unless AGENTFS_TEST_S3 names another."""
+    return given() or request.getfixturevalue("ministack").server

@@ -83,10 +83,10 @@ class Client:
         origin = {"x-amz-copy-source": quote(f"/{self.bucket}/{source}")}
         return self.request("PUT", target, headers={**origin, **(headers or {})})
 
-    def listing(self, prefix: str = "") -> list[Listed]:
+    def listing(self, prefix: str = "", page_size: int = 1000) -> list[Listed]:
         """All objects under the prefix, page by page."""
         found: list[Listed] = []
-        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+        query = {"list-type": "2", "prefix": prefix, "encoding-type": "url", "max-keys": str(page_size)}
         while True:
             page = ElementTree.fromstring(self.request("GET", query=query).body)
             space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""

@@ -35,7 +35,7 @@ class MiniStack:
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._iam = Client(self.endpoint, REGION, _ROOT, _ROOT, "")
         self._users = 0
-        self.process = Process([program], self._environment(), self._directory)
+        self.process = Process("ministack", [program], self._environment(), self._directory)
         try:
             self.process.wait_for(self.port)
             self.server = self.make_user()

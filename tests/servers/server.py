@@ -66,9 +66,11 @@ class Server:
 class Process:
     """One server process. It ends with this one, however this one ends."""
 
-    def __init__(self, argv: Sequence[str | Path], env: Mapping[str, str], directory: Path) -> None:
-        self.log = directory / f"{Path(argv[0]).name}.log"
-        self._name = Path(argv[0]).name
+    def __init__(
+        self, name: str, argv: Sequence[str | Path], env: Mapping[str, str], directory: Path
+    ) -> None:
+        self.log = directory / f"{name}.log"
+        self._name = name
         # util-linux, which Debian and Ubuntu always have: a test run that is killed leaves no server behind.
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
