@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
+from tests.servers.server import Server
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
 from vfs.store.layers import Deadline, Limit
 from vfs.store.local import LocalStore
@@ -28,6 +31,11 @@ MAKERS: Mapping[str, Callable[[Path], ObjectStore]] = {
     "faults-off": lambda root: FaultStore(MemoryStore()),
     "layers": lambda root: Metered(Limit(Deadline(MemoryStore(), 60.0), 4)),
 }
+
+SERVERS: Mapping[str, Callable[[pytest.FixtureRequest], Server]] = {
+    "s3": lambda request: request.getfixturevalue("ministack").server,
+}
+"""S3 stores, by the server they are on; each store is a prefix of its own in the server's bucket."""
 
 RENAMING = ("memory-disk-like", "local", "local-sidecars", "local-durable")
 EXCHANGING = ("memory-disk-like", "local", "local-durable")

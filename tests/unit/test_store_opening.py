@@ -94,7 +94,9 @@ async def test_all_layers_are_there(tmp_path: Path, config: Config) -> None:
         ("file:///tmp/x?color=red", "fsync, native, xattr"),
         ("file:///tmp/x?fsync=maybe", "fsync=yes or fsync=no"),
         ("file:///tmp/x?fsync", "fsync=yes or fsync=no"),
-        ("s3://bucket/prefix", "only file:///"),
+        ("s3:///prefix", "no bucket name"),
+        ("s3://bucket/prefix?speed=11", "'speed' is unknown"),
+        ("s3://key:secret@bucket/", "no user and password in the URL"),
         ("http://[broken", "file:///absolute/directory"),
     ],
 )

@@ -1,0 +1,54 @@
+"""Botocore's parsed answers -> the protocol's value types, and ETags in and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from vfs.store.base import ObjectInfo, ObjectMeta
+from vfs.types import ETag, Key
+
+SECOND = 10**9
+
+
+def etag(text: str) -> ETag:
+    """Without the quotes that HTTP puts around it; some stores leave them out."""
+    return ETag(text.removeprefix("W/").strip('"'))
+
+
+def quoted(tag: ETag) -> str:
+    """As a precondition carries it (RFC 9110, 8.8.3)."""
+    return f'"{tag}"'
+
+
+def ns(moment: datetime | None) -> int:
+    """Whole seconds, as HEAD tells them; listings of some stores know the milliseconds."""
+    return int(moment.timestamp()) * SECOND if moment is not None else 0
+
+
+def described(key: Key, answer: Mapping[str, Any], size: int | None = None) -> ObjectInfo:
+    """The version that a HEAD or a GET answered with; `size` where the answer's own is that of a range."""
+    meta = ObjectMeta(
+        {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
+        answer.get("ContentType") or ObjectMeta().content_type,
+    )
+    whole = int(answer.get("ContentLength", 0)) if size is None else size
+    return ObjectInfo(key, whole, etag(answer.get("ETag", "")), ns(answer.get("LastModified")), meta)
+
+
+def stored_ns(answer: Mapping[str, Any]) -> int:
+    """When an object came to be that was just stored: by the answer's Date, which is the store's clock."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        return ns(parsedate_to_datetime(headers["date"]))
+    except (KeyError, ValueError, TypeError):
+        return time.time_ns() // SECOND * SECOND
+
+
+def whole_size(answer: Mapping[str, Any]) -> int:
+    """Size of the object that a ranged GET answered from: `bytes 5-9/10`."""
+    total = str(answer.get("ContentRange", "")).rpartition("/")[2]
+    return int(total) if total.isdigit() else int(answer.get("ContentLength", 0))
