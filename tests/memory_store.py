@@ -60,8 +60,8 @@ class _Upload:
 class MemoryStore:
     """An ObjectStore in a dict. Every call first gives way to other tasks, then happens in one step.
 
-    As in S3, an etag is the MD5 of the content (so equal contents have equal etags), times are whole seconds,
-    and there is neither rename nor metadata in listings unless the capabilities say so.
+    As in S3, an etag is the MD5 of the content, or of the parts' MD5s (so equal contents put alike have equal
+    etags), times are whole seconds, and there is neither rename nor metadata in listings unless the capabilities say so.
     """
 
     def __init__(self, capabilities: Capabilities = S3_LIKE) -> None:
@@ -203,9 +203,8 @@ class MemoryStore:
                 raise StoreError(f"part {part.number} has only {part.size} bytes")
         self._require(upload.key, if_match, if_absent)
         data = b"".join(under_way.parts[number][1] for number in numbers)
-        info = self._store(
-            upload.key, data, ETag(f"{_md5(data)}-{len(parts)}"), under_way.meta if meta is None else meta
-        )
+        etag = ETag(f"{_md5(b''.join(bytes.fromhex(part.etag) for part in parts))}-{len(parts)}")
+        info = self._store(upload.key, data, etag, under_way.meta if meta is None else meta)
         del self._uploads[upload.id]
         return info
 

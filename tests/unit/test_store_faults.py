@@ -15,6 +15,7 @@ from vfs.errors import (
     StoreDenied,
     StoreError,
     StoreFull,
+    StoreThrottled,
     StoreTimeout,
     StoreUnavailable,
 )
@@ -97,6 +98,56 @@ async def test_truncated_reads(store: FaultStore) -> None:
     got = await store.get(KEY)
     assert (bytes(got.data), got.info.size) == (b"1234", 8)
     assert (await store.get(KEY)).data == b"12345678"
+
+
+async def test_corrupted_reads(store: FaultStore) -> None:
+    await store.put(KEY, [b"12345678"], META)
+    store.corrupt()
+    got = bytes((await store.get(KEY)).data)
+    assert len(got) == 8
+    assert sum(one != other for one, other in zip(got, b"12345678", strict=True)) == 1
+    assert (await store.get(KEY)).data == b"12345678"
+
+
+async def test_resets_apply_nothing(store: FaultStore) -> None:
+    store.reset(count=2)
+    with pytest.raises(StoreUnavailable, match="reset"):
+        await store.put(KEY, [b"x"], META)
+    with pytest.raises(StoreUnavailable, match="reset"):
+        await store.get(KEY)
+    with pytest.raises(ObjectNotFound):
+        await store.get(KEY)
+
+
+async def test_throttling(store: FaultStore) -> None:
+    store.throttle(count=3, retry_after=2.0)
+    for _ in range(3):
+        with pytest.raises(StoreThrottled) as caught:
+            await store.head(KEY)
+        assert caught.value.retry_after == 2.0
+    with pytest.raises(ObjectNotFound):
+        await store.head(KEY)
+
+
+async def test_away_for_a_while(store: FaultStore, autojump_clock: MockClock) -> None:
+    store.away(20)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await store.put(KEY, [b"x"], META)
+        await trio.sleep(10)
+    await store.put(KEY, [b"x"], META)
+
+
+async def test_stale_listings(store: FaultStore) -> None:
+    await store.put(KEY, [b"x"], META)
+    assert len((await store.list("dir/")).objects) == 1
+    fault = store.stale_list()
+    await store.delete(KEY)
+    assert len((await store.list("dir/")).objects) == 1
+    assert not (await store.list("")).objects
+    store.clear()
+    assert not (await store.list("dir/")).objects
+    assert fault.hits == 2
 
 
 async def test_full_and_cleared(store: FaultStore) -> None:

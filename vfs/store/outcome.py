@@ -1,0 +1,90 @@
+"""Was it our own call? Decides from what is stored now, after an answer was lost and the repeat was refused.
+
+A wrong "yes" would acknowledge data that is not stored; a wrong "no" costs an error, or a second copy of the
+content beside the name. So whatever cannot be told is a "no". What there is to compare:
+
+- The size, always.
+- The metadata, where it is known. It carries the file's mtime in nanoseconds, so that two writers do not agree
+  by chance. Empty metadata proves nothing.
+- The etag, where it is an MD5: of the bytes after a put, of the parts' MD5s and "-" and their number after a
+  multipart upload (docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html). Under
+  SSE-KMS an etag looks like an MD5 and is none: then the answer is "no", which is the harmless side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import trio
+
+from vfs.store.base import Body, ObjectInfo, ObjectMeta, Part
+from vfs.types import ETag
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_HASHED = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
+
+
+async def is_put(found: ObjectInfo, body: Body, meta: ObjectMeta) -> bool:
+    """The object is what a put of `body` with `meta` leaves behind. Hashes only when all else agrees."""
+    if found.size != sum(memoryview(buffer).nbytes for buffer in body) or not _has(found, meta):
+        return False
+    if _MD5.fullmatch(found.etag):
+        return found.etag == await trio.to_thread.run_sync(_md5, body)
+    return bool(meta.metadata) and not _HASHED.fullmatch(found.etag)
+
+
+def is_copy(found: ObjectInfo, source: ETag | None, meta: ObjectMeta | None, *, in_place: bool) -> bool:
+    """The object is what a copy of the version `source` with new metadata leaves behind.
+
+    A copy keeps an etag that is an MD5. One of a multipart upload becomes another, which nobody can foretell; in
+    place, what then has exactly the metadata that was asked for (mtime included) is ours. Elsewhere an older copy
+    of the same file may have it too. Without new metadata nothing can be told.
+    """
+    if meta is None or not _has(found, meta):
+        return False
+    if source is not None and _MD5.fullmatch(source) and _MD5.fullmatch(found.etag):
+        return found.etag == source
+    return in_place and bool(meta.metadata)
+
+
+def is_complete(
+    found: ObjectInfo,
+    parts: Sequence[Part],
+    meta: ObjectMeta | None,
+    *,
+    replaced: ETag | None,
+    gone: bool,
+) -> bool:
+    """The object is what the completed upload of `parts` leaves behind; `replaced` was there before.
+
+    What the upload was begun with is not known here, so `meta` None compares none. `gone`: the store does not
+    know the upload any more. That alone says that it was completed or aborted, so where etags are no hashes the
+    size has to decide between the two, and it does not if the version that was to be replaced is still there.
+    """
+    if found.size != sum(part.size for part in parts) or (meta is not None and not _has(found, meta)):
+        return False
+    expected = _of_parts(parts)
+    if expected is not None and _HASHED.fullmatch(found.etag):
+        return found.etag == expected
+    return gone and found.etag != replaced
+
+
+def _has(found: ObjectInfo, meta: ObjectMeta) -> bool:
+    return found.meta is not None and dict(found.meta.metadata) == dict(meta.metadata)
+
+
+def _md5(body: Body) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for buffer in body:
+        digest.update(buffer)
+    return digest.hexdigest()
+
+
+def _of_parts(parts: Sequence[Part]) -> str | None:
+    """The etag of a multipart upload; None where the parts' own etags are no hashes."""
+    if not all(_MD5.fullmatch(part.etag) for part in parts):
+        return None
+    digest = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
+    return f"{digest.hexdigest()}-{len(parts)}"
