@@ -61,10 +61,10 @@ async def test_a_new_file_keeps_its_place_when_its_directory_was_deleted_elsewhe
     store = MemoryStore()
     async with mounted(store, workspace_ttl=10.0) as disk:
         await disk.mkdir("workspace/d")
-        await disk.fs.store_late_directories()
+        await disk.fs.late.store_all()
         fh = await disk.create("workspace/d/f")
         await disk.write(fh, 0, b"kept")
-        await disk.fs.store_late_directories()
+        await disk.fs.late.store_all()
         await store.delete(key("workspace/d/"))
         await trio.sleep(20)
         assert await disk.find("workspace/d") is not None

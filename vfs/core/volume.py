@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import secrets
 import stat
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 import trio
@@ -19,6 +17,7 @@ from vfs.config import Config
 from vfs.core.background import Background
 from vfs.core.handles import Handles
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
+from vfs.core.late import LateTimes
 from vfs.core.paths import Paths
 from vfs.core.subject import NamedContent
 from vfs.data.budget import Budget
@@ -38,9 +37,6 @@ log = structlog.get_logger()
 
 RAM_PARTS = 16
 """Parts that fit under the RAM limit at least: two for each of several files, and those on their way."""
-
-LATE_DIRECTORIES = 1024
-"""Directories whose times are newer here than in the store; the oldest is stored when there are more."""
 
 
 class Volume:
@@ -72,8 +68,8 @@ class Volume:
         self.last_error = ""
         self.dropped: Callable[[Ino, bytes], None] = lambda parent, name: None
         """Told of a name that is gone although the kernel did not ask for it; set by `fuse.notify`."""
-        self._late: OrderedDict[Ino, Inode] = OrderedDict()
         self.background = Background()
+        self.late = LateTimes(self.store_attrs, self.paths, self.background, self.parallel)
         self._contents: dict[Content, Inode] = {}
 
     # -- keys and attributes ---------------------------------------------------------------------------------
@@ -101,16 +97,7 @@ class Volume:
 
     def touch(self, directory: Inode) -> None:
         """An entry came or went: new times, stored later (see decisions/0005)."""
-        now = now_ns()
-        directory.attr = replace(directory.attr, mtime_ns=now, ctime_ns=now)
-        if directory.ino == ROOT or self.config.read_only:
-            return
-        directory.attrs_dirty = True
-        self._late[directory.ino] = directory
-        self._late.move_to_end(directory.ino)
-        if len(self._late) > LATE_DIRECTORIES:
-            _, oldest = self._late.popitem(last=False)
-            self.background.spawn(lambda: self._store_late(oldest))
+        self.late.touch(directory, keep=not self.config.read_only)
 
     # -- finding ---------------------------------------------------------------------------------------------
 
@@ -163,7 +150,7 @@ class Volume:
             self.detach(inode, node)
         self.table.unlink(parent, name)
         if not inode.names:
-            self._late.pop(inode.ino, None)
+            self.late.discard(inode)
             inode.attrs_dirty = False
             if not inode.handles:
                 self._abandon(inode)
@@ -261,7 +248,7 @@ class Volume:
         if not inode.names or inode.ino == ROOT:
             return
         inode.attrs_dirty = False
-        self._late.pop(inode.ino, None)
+        self.late.discard(inode)
         try:
             if inode.attr.is_dir:
                 await self._store_directory(inode)
@@ -283,15 +270,18 @@ class Volume:
 
     async def _store_file_attrs(self, inode: Inode) -> None:
         meta = self.meta(inode)
-        for key in reversed(self.keys(inode)):
+        keys = self.keys(inode)
+        for key in reversed(keys):
             assert inode.etag is not None, "a file that is not stored has a dirty content"
             info = ObjectInfo(key, inode.attr.size, inode.etag, 0)
             if inode.attr.is_symlink:
                 info = await self.store.put(key, [await self.target(inode)], meta)
-            elif inode.attr.size <= self.store.capabilities.max_copy:
-                info = await self.store.copy(key, key, meta)
-            else:
+            elif key == keys[0] or inode.attr.size > self.store.capabilities.max_copy:
                 info = await copy_object(self.store, info, key, meta)
+            else:
+                info = await self.store.copy(
+                    key, key, meta
+                )  # the etag that is known is that of the first name
         if inode.content is not None:
             inode.content.rebase(info)
         self.stored(inode, info)
@@ -313,26 +303,6 @@ class Volume:
         """Gives a directory an object of its own, so that it stays when its last entry goes."""
         if not directory.marker and directory.ino != ROOT:
             await self.store_attrs(directory)
-
-    async def _store_late(self, directory: Inode) -> None:
-        try:
-            async with self.paths.pinned(directory):
-                if directory.attrs_dirty and directory.names:
-                    await self.store_attrs(directory)
-        except VfsError as error:
-            log.info("directory times not stored", inode=directory.ino, error=str(error))
-
-    async def store_late_directories(self) -> None:
-        """Stores the times of every directory that is newer here, several at once; failures are logged."""
-
-        async def one(directory: Inode) -> None:
-            async with self.parallel:
-                await self._store_late(directory)
-
-        async with trio.open_nursery() as nursery:
-            while self._late:
-                _, directory = self._late.popitem(last=False)
-                nursery.start_soon(one, directory)
 
     # -- background ------------------------------------------------------------------------------------------
 
@@ -369,6 +339,12 @@ class Volume:
                 self.budget.wake()  # while it was sent nobody could commit it
 
         self.background.spawn(ship, content.fail)
+
+    def abort_later(self, content: Content) -> None:
+        """Gives up the content's upload, if there is one. Nobody waits for the store to free it."""
+        stream = content.drop_stream()
+        if stream is not None:
+            self.background.spawn(lambda: self.shipper.abort(stream))
 
     def dirty_inodes(self) -> list[Inode]:
         """Files with bytes or attributes that the store does not have."""

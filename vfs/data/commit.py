@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -80,22 +80,23 @@ class Committer:
             if not stored:
                 content.thaw()
         content.committed(snapshot, info)
-        try:
-            for key in snapshot.keys[1:]:
-                await copy_object(self._store, info, key)
-        except VfsError as error:
-            content.changed = True
-            content.fail(error)
-            raise
+        await self._spread(content, info, snapshot.keys[1:])
         return info
 
-    async def unship(self, content: Content, size: int) -> None:
-        """Makes room for a truncate to `size`: nothing past it stays in an upload. The caller pins the path."""
-        if size == 0:
-            async with content.lock:
-                await self._shipper.discard(content)
-        else:
-            await self.commit(content)
+    async def _spread(self, content: Content, info: ObjectInfo, others: Sequence[Key]) -> None:
+        """Every other name gets what the first one has; until then the content is not stored."""
+        content.spreading = True
+        done = False
+        try:
+            for key in others:
+                await copy_object(self._store, info, key)
+            done = True
+        except VfsError as error:
+            content.fail(error)
+            raise
+        finally:
+            content.spreading = False
+            content.changed |= not done
 
     async def _replace(self, content: Content, snapshot: Snapshot) -> ObjectInfo:
         try:
@@ -117,7 +118,9 @@ class Committer:
         if_absent = conditional and snapshot.base is None
         if snapshot.size <= content.part_size and not content.shipping:
             if content.stream is not None:
-                await self._shipper.discard(content)  # begun for a part that a truncate then took away
+                await self._shipper.abort(
+                    content.drop_stream()
+                )  # begun for a part that a truncate then took away
             body = await self._body(content, snapshot, 0, snapshot.size)
             return await self._store.put(key, body, snapshot.meta, if_match=if_match, if_absent=if_absent)
         stream = await self._parts(content, snapshot)
@@ -127,9 +130,13 @@ class Committer:
                 stream.upload, parts, snapshot.meta, if_match=if_match, if_absent=if_absent
             )
         info = await self._store.complete_upload(stream.upload, parts, if_match=if_match, if_absent=if_absent)
-        if stream.meta != snapshot.meta:
-            info = await copy_object(self._store, info, key, snapshot.meta)
-        return info
+        if stream.meta == snapshot.meta:
+            return info
+        try:
+            return await copy_object(self._store, info, key, snapshot.meta)
+        except (PreconditionFailed, ObjectNotFound):
+            log.warning("file was replaced elsewhere right after it was stored here", key=key)
+            return info
 
     async def _keep_other(self, key: Key) -> None:
         """Another writer stored a version since ours was opened: it stays, under a name of its own."""

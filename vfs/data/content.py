@@ -91,6 +91,7 @@ class Content:
         "shipper",
         "shipping",
         "size",
+        "spreading",
         "stream",
         "subject",
     )
@@ -107,6 +108,8 @@ class Content:
         self.clean = Extents()
         self.changed = base is None
         """The object must be written: there is no base, or size or bytes differ from it."""
+        self.spreading = False
+        """A commit is copying what it stored at the first name to the others."""
         self.rest = False
         """The commit that ran last had to leave the end of the file to another."""
         self.shipping: dict[int, int] = {}
@@ -126,7 +129,7 @@ class Content:
 
     @property
     def dirty(self) -> bool:
-        return self.changed or self.frozen is not None
+        return self.changed or self.spreading or self.frozen is not None
 
     @property
     def spillable(self) -> int:
@@ -184,6 +187,13 @@ class Content:
         """Raises the sticky error, a fresh one each time so that tracebacks do not grow."""
         if self.error is not None:
             raise type(self.error)(*self.error.args) from self.error
+
+    def drop_stream(self) -> Stream | None:
+        """Gives up what was sent; the caller holds `lock`, and aborts the upload that is returned."""
+        stream, self.stream = self.stream, None
+        self.shipping.clear()
+        self.settle()
+        return stream
 
     # -- reading ---------------------------------------------------------------------------------------------
 

@@ -120,13 +120,11 @@ class Shipper:
                 content.shipping[number] = 0
             content.settle()
 
-    async def discard(self, content: Content) -> None:
-        """Gives the upload up, with all that was sent. The caller holds `content.lock`."""
-        stream, content.stream = content.stream, None
-        content.shipping.clear()
-        content.settle()
-        if stream is not None:
-            try:
-                await self._store.abort_upload(stream.upload)
-            except StoreError as error:
-                log.info("upload left behind", key=stream.upload.key, error=str(error))
+    async def abort(self, stream: Stream | None) -> None:
+        """Frees what an upload holds in the store; if that fails, it is debris, not an error."""
+        if stream is None:
+            return
+        try:
+            await self._store.abort_upload(stream.upload)
+        except StoreError as error:
+            log.info("upload left behind", key=stream.upload.key, error=str(error))

@@ -144,7 +144,7 @@ class FileSystem(Volume):
                     nursery.start_soon(one, inode)
         except BaseExceptionGroup as group:
             raise leading(group) from group
-        await self.store_late_directories()
+        await self.late.store_all()
         if failures:
             raise StoreError(f"{len(failures)} files could not be stored: {failures[0]}") from failures[0]
 

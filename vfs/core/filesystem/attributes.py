@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vfs.core.filesystem.files import resize, revert, without_privileges
 from vfs.core.filesystem.lookup import refresh
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
-from vfs.errors import AttributesTooBig, IsDirectory, NoAttribute, NotPermitted, NotSupported
+from vfs.errors import (
+    AttributesTooBig,
+    IsDirectory,
+    NoAttribute,
+    NotPermitted,
+    NotSupported,
+    PreconditionFailed,
+)
 from vfs.meta.attrs import encode, now_ns
 from vfs.store.base import Usage
 from vfs.types import Attr, Caller, Fh, Ino
@@ -38,16 +45,31 @@ async def setattr_(volume: Volume, ino: Ino, changes: Changes, fh: Fh | None, ca
     inode = volume.table.get(ino)
     if inode.ino == ROOT:
         raise NotPermitted("the root of a mount has no attributes of its own")
-    if not inode.busy:
-        await refresh(volume, inode)
-    before = inode.attr
-    if changes.size is not None:
-        if inode.attr.is_dir:
-            raise IsDirectory(f"inode {ino}")
-        await resize(volume, inode, volume.content(inode), changes.size, caller.uid)
-    inode.attr = _applied(inode.attr, changes)
-    await _settle(volume, inode, before, resized=changes.size is not None and fh is None)
+
+    async def change() -> None:
+        before = inode.attr
+        if changes.size is not None:
+            if inode.attr.is_dir:
+                raise IsDirectory(f"inode {ino}")
+            await resize(volume, inode, volume.content(inode), changes.size, caller.uid)
+        inode.attr = _applied(inode.attr, changes)
+        await _settle(volume, inode, before, resized=changes.size is not None and fh is None)
+
+    await _on_current(volume, inode, change)
     return inode
+
+
+async def _on_current(volume: Volume, inode: Inode, change: Callable[[], Awaitable[None]]) -> None:
+    """Changes the file as it is in the store: once more when another writer turns out to have replaced it."""
+    await refresh(volume, inode)
+    try:
+        await change()
+    except PreconditionFailed:
+        if inode.busy:
+            raise
+        volume.distrust(inode)
+        await refresh(volume, inode)
+        await change()
 
 
 def _applied(attr: Attr, changes: Changes) -> Attr:
@@ -131,14 +153,18 @@ async def _xattrs(volume: Volume, ino: Ino) -> Inode:
 async def _change_xattrs(
     volume: Volume, ino: Ino, change: Callable[[Mapping[str, bytes]], dict[str, bytes]]
 ) -> None:
-    inode = await _xattrs(volume, ino)
+    inode = volume.table.get(ino)
     if inode.ino == ROOT:
         raise NotPermitted("the root of a mount has no attributes of its own")
-    before = inode.attr
-    after = replace(before, xattrs=change(before.xattrs), ctime_ns=now_ns())
-    encode(after, "", volume.store.capabilities.max_metadata)
-    inode.attr = after
-    await _settle(volume, inode, before, resized=False)
+
+    async def store() -> None:
+        before = inode.attr
+        after = replace(before, xattrs=change(before.xattrs), ctime_ns=now_ns())
+        encode(after, "", volume.store.capabilities.max_metadata)
+        inode.attr = after
+        await _settle(volume, inode, before, resized=False)
+
+    await _on_current(volume, inode, store)
 
 
 def _user_name(name: bytes) -> str:

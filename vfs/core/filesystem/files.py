@@ -142,7 +142,7 @@ async def _bury(volume: Volume, inode: Inode) -> None:
     content = inode.content
     if content is not None:
         async with content.lock:
-            await volume.shipper.discard(content)
+            await volume.shipper.abort(content.drop_stream())
     volume.release_content(inode)
     orphan, inode.orphan = inode.orphan, None
     inode.attrs_dirty = False
@@ -155,17 +155,7 @@ def revert(volume: Volume, inode: Inode, content: Content) -> None:
     """What could not be stored is given up, as every program was told. The name shows what is stored."""
     path = inode.path()
     log.error("file was not stored; its last stored version remains", path=path, error=str(content.error))
-    if content.stream is not None:
-        upload = content.stream.upload
-        content.stream = None
-
-        async def abort() -> None:
-            try:
-                await volume.store.abort_upload(upload)
-            except VfsError as error:
-                log.info("upload left behind", key=upload.key, error=str(error))
-
-        volume.background.spawn(abort)
+    volume.abort_later(content)
     volume.release_content(inode)
     volume.distrust(inode)
     inode.attrs_dirty = False
@@ -195,8 +185,12 @@ async def resize(volume: Volume, inode: Inode, content: Content, size: int, uid:
         async with volume.paths.pinned(inode):
             if size:
                 await volume.commit(inode)
-            else:
-                await volume.committer.unship(content, size)
+                continue
+            async with content.lock:
+                volume.abort_later(content)
+                content.truncate(
+                    0
+                )  # in the same step: the parts are in no place where a reader could find them
         content.raise_error()
     content.truncate(size)
     now = now_ns()

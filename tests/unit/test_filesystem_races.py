@@ -1,0 +1,118 @@
+"""What one program does while another's request, or another writer's, is halfway through."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.fakes import S3_LIKE, FaultStore, MemoryStore
+from tests.unit.disk import key, mounted, stored
+from vfs.errors import StoreUnavailable
+from vfs.store.base import ObjectInfo, ObjectMeta, Part, Upload
+from vfs.types import ETag
+
+PART = 32
+
+
+async def test_chmod_of_a_file_that_was_replaced_elsewhere_changes_the_new_version() -> None:
+    store = MemoryStore()
+    async with mounted(store) as disk:
+        await disk.save("workspace/f", b"ours")
+        await store.put(key("workspace/f"), [b"theirs, longer"], ObjectMeta({"mtime": "7"}))
+        await disk.change("workspace/f", mode=0o600)
+        seen = await disk.stat("workspace/f")
+        assert (seen.attr.mode & 0o777, seen.attr.size, seen.attr.mtime_ns) == (0o600, 14, 7_000_000_000)
+        assert await disk.load("workspace/f") == b"theirs, longer"
+    assert await stored(store, "workspace/f") == b"theirs, longer"
+
+
+async def test_a_reader_beside_a_truncate_sees_all_or_nothing(autojump_clock: MockClock) -> None:
+    """Parts that were sent are in no place where a reader could find them while the upload is given up."""
+    store = FaultStore(MemoryStore())
+    async with mounted(store, part_size=PART) as disk:
+        fh = await disk.create("workspace/f")
+        for at in range(0, 6 * PART, PART):
+            await disk.write(fh, at, b"x" * PART)
+            await trio.testing.wait_all_tasks_blocked()
+        store.slow("abort_upload", seconds=10)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: disk.change("workspace/f", fh, size=0))
+            await trio.sleep(1)
+            assert await disk.read(fh) in (b"", b"x" * 6 * PART)
+        await disk.close(fh)
+    assert await stored(store, "workspace/f") == b""
+
+
+async def test_a_commit_that_was_interrupted_between_two_names_is_not_done(autojump_clock: MockClock) -> None:
+    store = FaultStore(MemoryStore())
+    async with mounted(store) as disk:
+        await disk.save("workspace/one", b"old")
+        await disk.link("workspace/one", "workspace/two")
+        fh = await disk.open("workspace/one")
+        await disk.write(fh, 0, b"new")
+        store.slow("copy", seconds=10)
+        with trio.move_on_after(1):
+            await disk.fs.fsync(fh)
+        store.clear()
+        await disk.close(fh)
+        assert await stored(store, "workspace/one") == await stored(store, "workspace/two") == b"new"
+
+
+async def test_a_version_that_replaced_a_streamed_file_at_once_stays() -> None:
+    """Its attributes are not put on the other's bytes, and the upload is not completed twice."""
+
+    class Overtaken(MemoryStore):
+        async def complete_upload(
+            self,
+            upload: Upload,
+            parts: Sequence[Part],
+            meta: ObjectMeta | None = None,
+            *,
+            if_match: ETag | None = None,
+            if_absent: bool = False,
+        ) -> ObjectInfo:
+            info = await super().complete_upload(upload, parts, meta, if_match=if_match, if_absent=if_absent)
+            await self.put(upload.key, [b"theirs"], ObjectMeta({"mtime": "7"}))
+            return info
+
+    store = Overtaken(S3_LIKE)
+    async with mounted(store, part_size=PART) as disk:
+        fh = await disk.create("workspace/f")
+        for at in range(0, 6 * PART, PART):
+            await disk.write(fh, at, b"x" * PART)
+            await trio.testing.wait_all_tasks_blocked()
+        await disk.change("workspace/f", fh, mtime_ns=1)
+        await disk.close(fh)
+    found = await store.get(key("workspace/f"))
+    assert bytes(found.data) == b"theirs"
+    assert found.info.meta is not None
+    assert found.info.meta.metadata["mtime"] == "7"
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_a_rename_over_an_open_file_that_fails_leaves_it_readable(lasting: bool) -> None:
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store) as disk:
+        await disk.save("workspace/old", b"old" * 100)
+        await disk.save("workspace/new", b"new")
+        disk.fs.budget._shed(0)
+        fh = await disk.open("workspace/old", os.O_RDONLY)
+        store.fail_before("copy", keys="workspace/old$", count=None if lasting else 1)
+        with pytest.raises(StoreUnavailable):
+            await disk.rename("workspace/new", "workspace/old")
+        assert await disk.read(fh) == b"old" * 100
+        store.clear()
+        await disk.rename("workspace/new", "workspace/old")
+        assert await disk.read(fh) == b"old" * 100
+        assert await disk.load("workspace/old") == b"new"
+        await disk.close(fh)
+        disk.check_idle()
+    assert sorted(info.key for info in (await store.list("")).objects) == [
+        key("memory/"),
+        key("workspace/"),
+        key("workspace/old"),
+    ]

@@ -1,0 +1,75 @@
+"""Times of directories, changed by entries that came or went: stored later, many changes in one (decisions/0005)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import structlog
+import trio
+
+from vfs.core.background import Background
+from vfs.core.inodes import ROOT, Inode
+from vfs.core.paths import Paths
+from vfs.errors import VfsError
+from vfs.meta.attrs import now_ns
+from vfs.types import Ino
+
+log = structlog.get_logger()
+
+LATE_DIRECTORIES = 1024
+"""Directories whose times are newer here than in the store; the oldest is stored when there are more."""
+
+StoreAttrs = Callable[[Inode], Awaitable[None]]
+"""Stores a directory's attributes with its path pinned. Raises VfsError."""
+
+
+class LateTimes:
+    """INVARIANT: a directory in here has `attrs_dirty`."""
+
+    def __init__(
+        self, store_attrs: StoreAttrs, paths: Paths, background: Background, parallel: trio.CapacityLimiter
+    ) -> None:
+        self._store_attrs = store_attrs
+        self._paths = paths
+        self._background = background
+        self._parallel = parallel
+        self._late: OrderedDict[Ino, Inode] = OrderedDict()
+
+    def touch(self, directory: Inode, *, keep: bool = True) -> None:
+        """An entry came or went: new times. Only `keep` has them stored."""
+        now = now_ns()
+        directory.attr = replace(directory.attr, mtime_ns=now, ctime_ns=now)
+        if directory.ino == ROOT or not keep:
+            return
+        directory.attrs_dirty = True
+        self._late[directory.ino] = directory
+        self._late.move_to_end(directory.ino)
+        if len(self._late) > LATE_DIRECTORIES:
+            _, oldest = self._late.popitem(last=False)
+            self._background.spawn(lambda: self._store(oldest))
+
+    def discard(self, directory: Inode) -> None:
+        """Stored by somebody else, or gone."""
+        self._late.pop(directory.ino, None)
+
+    async def store_all(self) -> None:
+        """Stores the times of every directory that is newer here, several at once; failures are logged."""
+
+        async def one(directory: Inode) -> None:
+            async with self._parallel:
+                await self._store(directory)
+
+        async with trio.open_nursery() as nursery:
+            while self._late:
+                _, directory = self._late.popitem(last=False)
+                nursery.start_soon(one, directory)
+
+    async def _store(self, directory: Inode) -> None:
+        try:
+            async with self._paths.pinned(directory):
+                if directory.attrs_dirty and directory.names:
+                    await self._store_attrs(directory)
+        except VfsError as error:
+            log.info("directory times not stored", inode=directory.ino, error=str(error))
