@@ -61,7 +61,8 @@ class MemoryStore:
     """An ObjectStore in a dict. Every call first gives way to other tasks, then happens in one step.
 
     As in S3, an etag is the MD5 of the content, or of the parts' MD5s (so equal contents put alike have equal
-    etags), times are whole seconds, and there is neither rename nor metadata in listings unless the capabilities say so.
+    etags), times are whole seconds, and there is neither rename nor metadata in listings unless the capabilities
+    say so.
     """
 
     def __init__(self, capabilities: Capabilities = S3_LIKE) -> None:
