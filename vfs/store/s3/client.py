@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 import trio
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
+from botocore.loaders import Loader
 
+from vfs.errors import StoreDenied, VfsError
 from vfs.store.s3.faults import FOREIGN, translated
 from vfs.store.s3.location import Location
 from vfs.store.s3.transport import WireSession, prepare_events
@@ -18,68 +24,149 @@ from vfs.store.s3.transport import WireSession, prepare_events
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection. Everything else is bounded by the Deadline layer, which knows the sizes."""
 
+FILES_SECONDS = 5.0
+"""How often the credentials files are looked at: two stat(2), which take 10 us."""
+
 for _name in ("aiobotocore", "botocore", "httpx2", "httpcore2"):
     # At INFO a line per request, at DEBUG the signed headers and with them session tokens.
     logging.getLogger(_name).setLevel(logging.WARNING)
 
+log = structlog.get_logger()
 
+Stamps = tuple[tuple[int, int], ...]
+
+_MODELS = Loader(include_default_search_paths=True)
+"""Shared by all sessions: reading the model of S3 takes 50 ms, and a renewed client needs it again."""
+
+
+@dataclass(slots=True)
+class _Live:
+    """A client in use, made from credentials files with these stamps."""
+
+    client: Any
+    exit: AsyncExitStack
+    files: tuple[str, ...]
+    stamps: Stamps
+    users: int = 0
+    retired: bool = False
+
+
+@dataclass(slots=True)
 class Client:
-    """Makes calls; entered at the first one. One request per call: botocore's own retries are off."""
+    """Makes calls; entered at the first one. One request per call: botocore's own retries are off.
 
-    def __init__(self, location: Location, connections: int) -> None:
-        self._location = location
-        self._connections = connections
-        self._client: Any = None
-        self._exit = AsyncExitStack()
-        self._entering = trio.Lock()
+    When the credentials files change, calls that begin afterwards use what they say; those under way end in peace.
+    """
+
+    location: Location
+    connections: int
+    _live: _Live | None = None
+    _look_at: float = 0.0
+    _lock: trio.Lock = field(default_factory=trio.Lock)
 
     async def call(self, operation: str, **params: Any) -> Any:
         """The parsed answer of an operation by its botocore method name, e.g. `head_object`.
 
         Raises only VfsErrors.
         """
+        about = _about(operation, params)
         try:
-            client = self._client or await self._entered()
-            return await getattr(client, operation)(Bucket=self._location.bucket, **params)
+            async with self._borrowed() as client:
+                return await getattr(client, operation)(Bucket=self.location.bucket, **params)
         except FOREIGN as error:
-            raise translated(error, _about(operation, params)) from error
+            reason = translated(error, about)
+            if isinstance(reason, StoreDenied):
+                self._look_at = 0.0  # new credentials may be there already
+            raise reason from error
 
     async def presigned(self, operation: str, seconds: int, **params: Any) -> str:
         """A URL that makes that call without credentials for `seconds`."""
-        params["Bucket"] = self._location.bucket
+        params["Bucket"] = self.location.bucket
         try:
-            client = self._client or await self._entered()
-            return str(await client.generate_presigned_url(operation, Params=params, ExpiresIn=seconds))
+            async with self._borrowed() as client:
+                return str(await client.generate_presigned_url(operation, Params=params, ExpiresIn=seconds))
         except FOREIGN as error:
             raise translated(error, _about(operation, params)) from error
 
     async def aclose(self) -> None:
-        self._client = None
-        await self._exit.aclose()
+        live, self._live = self._live, None
+        if live is not None:
+            await live.exit.aclose()
 
-    async def _entered(self) -> Any:
-        async with self._entering:
-            if self._client is None:
-                self._client = await self._made()
-            return self._client
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[Any]:
+        live = self._live
+        if live is None or time.monotonic() >= self._look_at:
+            live = await self._current()
+        live.users += 1
+        try:
+            yield live.client
+        finally:
+            live.users -= 1
+            if live.retired and not live.users:
+                with trio.CancelScope(shield=True):
+                    await live.exit.aclose()
 
-    async def _made(self) -> Any:
-        location = self._location
-        session = _session(location)
-        creating = session.create_client(
-            "s3",
-            region_name=location.region or None,
-            endpoint_url=location.endpoint or None,
-            verify=location.ca_bundle or None,
-            config=_config(location, self._connections),
-        )
-        client = await self._exit.enter_async_context(creating)
-        prepare_events(client.meta.events)
-        return client
+    async def _current(self) -> _Live:
+        async with self._lock:
+            self._look_at = time.monotonic() + FILES_SECONDS
+            live = self._live
+            if live is None:
+                self._live = live = await _made(self.location, self.connections)
+            elif _stamps(live.files) != live.stamps:
+                live = await self._renewed(live)
+            return live
+
+    async def _renewed(self, old: _Live) -> _Live:
+        try:
+            self._live = new = await _made(self.location, self.connections)
+        except FOREIGN as error:
+            reason: VfsError = translated(error, "credentials")
+            log.warning("credentials files changed and cannot be used: the old ones stay", error=str(reason))
+            return old
+        log.info("credentials files changed")
+        old.retired = True
+        if not old.users:
+            await old.exit.aclose()
+        return new
+
+
+async def _made(location: Location, connections: int) -> _Live:
+    session = _session(location)
+    files = _files(session)
+    stamps = _stamps(files)
+    creating = session.create_client(
+        "s3",
+        region_name=location.region or None,
+        endpoint_url=location.endpoint or None,
+        verify=location.ca_bundle or None,
+        config=_config(location, connections),
+    )
+    exit_stack = AsyncExitStack()
+    client = await exit_stack.enter_async_context(creating)
+    prepare_events(client.meta.events)
+    return _Live(client, exit_stack, files, stamps)
+
+
+def _files(session: AioSession) -> tuple[str, ...]:
+    names = (session.get_config_variable(name) for name in ("credentials_file", "config_file"))
+    return tuple(os.path.expanduser(str(name)) for name in names)
+
+
+def _stamps(files: tuple[str, ...]) -> Stamps:
+    found = []
+    for name in files:
+        try:
+            status = os.stat(name)
+            found.append((status.st_mtime_ns, status.st_size))
+        except OSError:
+            found.append((0, -1))
+    return tuple(found)
 
 
 def _session(location: Location) -> AioSession:
     session = get_session()
+    session.register_component("data_loader", _MODELS)
     if location.profile:
         session.set_config_variable("profile", location.profile)
     # Credentials are fetched by the session's own clients (STS, instance metadata): those too must run on trio.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
@@ -41,3 +42,11 @@ class Keys:
 def decoded(text: str) -> str:
     """A key of a listing that was asked for with encoding-type=url."""
     return unquote_plus(text)
+
+
+def fits_xml(key: str) -> bool:
+    """XML 1.0, in which DeleteObjects sends its keys, can carry all of it."""
+    return _NO_XML.search(key) is None
+
+
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")

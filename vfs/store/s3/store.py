@@ -19,6 +19,7 @@ from vfs.errors import (
     UploadNotFound,
 )
 from vfs.store.base import (
+    UNKNOWN_SIZE,
     Body,
     Capabilities,
     Fetched,
@@ -34,7 +35,7 @@ from vfs.store.base import (
 from vfs.store.s3.answers import described, etag, ns, quoted, stored_ns, whole_size
 from vfs.store.s3.client import Client
 from vfs.store.s3.faults import FOREIGN, RangeRefused, translated
-from vfs.store.s3.keys import Keys, decoded
+from vfs.store.s3.keys import Keys, decoded, fits_xml
 from vfs.store.s3.location import Location
 from vfs.store.s3.transport import WireBody
 from vfs.types import ETag, Key
@@ -140,15 +141,26 @@ class S3Store:
             raise StoreError(f"{len(keys)} keys in one delete_many")
         if not keys:
             return {}
-        objects = [{"Key": self._keys.stored(key)} for key in keys]
-        answer = await self._client.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
-        failures = [
-            StoreFailure(
-                self._keys.mounted(entry["Key"]), f"{entry.get('Code', '')} {entry.get('Message', '')}"
-            )
-            for entry in answer.get("Errors", ())
-        ]
-        return {failure.key: failure for failure in failures}
+        failures: dict[Key, StoreFailure] = {}
+        for key in keys:
+            if not fits_xml(key):
+                failures |= await self._delete_alone(key)
+        objects = [{"Key": self._keys.stored(key)} for key in keys if fits_xml(key)]
+        if objects:
+            answer = await self._client.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+            for entry in answer.get("Errors", ()):
+                key = self._keys.mounted(entry["Key"])
+                failures[key] = StoreFailure(key, f"{entry.get('Code', '')} {entry.get('Message', '')}")
+        return failures
+
+    async def _delete_alone(self, key: Key) -> Mapping[Key, StoreFailure]:
+        try:
+            await self.delete(key)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            return {key: StoreFailure(key, str(error))}
+        return {}
 
     async def copy(
         self, source: Key, target: Key, meta: ObjectMeta | None = None, *, if_match: ETag | None = None
@@ -161,10 +173,12 @@ class S3Store:
             raise StoreError("a copy onto itself that changes nothing is refused by S3")
         if if_match is not None:
             params["CopySourceIfMatch"] = quoted(if_match)
-        await self._client.call(
+        answer = await self._client.call(
             "copy_object", Key=self._keys.stored(target), CopySource=self._source(source), **params
         )
-        return await self._head(target)
+        result = answer["CopyObjectResult"]
+        modified = ns(result.get("LastModified")) or stored_ns(answer)
+        return ObjectInfo(target, UNKNOWN_SIZE, etag(result["ETag"]), modified, meta and _frozen(meta))
 
     # -- multipart uploads -----------------------------------------------------------------------------------
 
@@ -314,7 +328,8 @@ class S3Store:
 
     def _check(self, meta: ObjectMeta) -> None:
         for name, value in meta.metadata.items():
-            if not (name + value).isascii() or not value.isprintable() or name != name.lower():
+            wrong = not (name + value).isascii() or not value.isprintable() or name != name.lower()
+            if wrong or value != value.strip(" "):
                 raise StoreError(f"metadata {name!r} is not a lower-case name with a printable ASCII value")
         size = sum(len(name) + len(value) for name, value in meta.metadata.items())
         if size > self.capabilities.max_metadata:
