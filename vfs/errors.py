@@ -160,7 +160,7 @@ class StoreAway(StoreUnavailable):
 
 
 def leading(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to report of several: the first VfsError, else the first of all (a cancellation, a bug)."""
+    """The error to report of several: the first VfsError, else the first bug, else the first of all."""
     leaves: list[BaseException] = []
     queue: list[BaseException] = [group]
     while queue:
@@ -169,4 +169,5 @@ def leading(group: BaseExceptionGroup[BaseException]) -> BaseException:
             queue.extend(error.exceptions)
         else:
             leaves.append(error)
-    return next((error for error in leaves if isinstance(error, VfsError)), leaves[0])
+    bugs = [error for error in leaves if isinstance(error, Exception)]
+    return next((error for error in bugs if isinstance(error, VfsError)), (bugs or leaves)[0])

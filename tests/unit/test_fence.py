@@ -153,6 +153,18 @@ async def test_the_end_of_the_process_passes(handlers: Handlers, error: BaseExce
         await handlers.forget(error)
 
 
+async def test_an_error_beside_a_cancellation_is_answered(handlers: Handlers) -> None:
+    """A nursery that fails while it is cancelled raises both; the bug alone would end the mount."""
+    with capture_logs():
+        assert await handlers.number(_both(ValueError("bug"))) == errno.EIO
+        assert await handlers.number(_both(StoreFull("full"))) == errno.ENOSPC
+        assert await handlers.forget(_both(ValueError("bug"))) is None
+
+
+def _both(error: Exception) -> BaseException:
+    return BaseExceptionGroup("both", [KeyboardInterrupt(), error])
+
+
 # -- requests without an answer --------------------------------------------------------------------------------
 
 

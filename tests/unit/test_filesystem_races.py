@@ -116,3 +116,30 @@ async def test_a_rename_over_an_open_file_that_fails_leaves_it_readable(lasting:
         key("workspace/"),
         key("workspace/old"),
     ]
+
+
+async def test_a_read_that_has_to_begin_again_finds_what_was_sent_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    """The base is replaced under it, and a part that was in RAM at first leaves for an upload."""
+    store = FaultStore(MemoryStore())
+    async with mounted(store, part_size=PART) as disk:
+        await disk.save("workspace/f", b"a" * 2 * PART)
+        fh = await disk.open("workspace/f")
+        await disk.write(fh, 0, b"b")
+        store.slow("get", seconds=2)
+        seen = []
+
+        async def read() -> None:
+            seen.append(await disk.read(fh))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.sleep(1)
+            await disk.fs.fsync(fh)
+            for at in range(2 * PART, 6 * PART, PART):
+                await disk.write(fh, at, b"c" * PART)
+        whole = b"b" + b"a" * (2 * PART - 1)
+        assert seen[0].startswith(whole)
+        assert set(seen[0][len(whole) :]) <= {ord("c")}
+        await disk.close(fh)

@@ -333,7 +333,7 @@ class Volume:
             try:
                 async with self.paths.pinned(inode):
                     if inode.content is content:
-                        await self.shipper.ship(content)
+                        await self.shipper.ship(content, awaited=lambda: self.paths.contested(inode))
             finally:
                 content.shipper = False
                 self.budget.wake()  # while it was sent nobody could commit it

@@ -61,28 +61,24 @@ class Reader:
     async def read(self, content: Content, offset: int, size: int) -> bytes:
         """Bytes [offset, offset+size) as far as the file goes.
 
-        Raises Stale when the base was replaced by another writer. The caller made sure nothing is shipped.
+        Raises Stale when the base was replaced meanwhile, by a commit or by another writer. The caller made sure,
+        in the same step, that nothing of it is shipped.
         """
         self._observe(offset, size)
-        while True:
-            base = content.base
-            pieces = list(content.pieces(offset, offset + size))
-            missing = [piece for piece in pieces if piece.data is None]
-            if not missing:
-                self._look_ahead(content)
-                return b"".join(piece.data for piece in pieces if piece.data is not None)
-            ram = [bytes(piece.data) if piece.data is not None else None for piece in pieces]
-            assert base is not None, "bytes of a base that is not there"
-            try:
-                self._look_ahead(content)
-                for i, piece in enumerate(pieces):
-                    if ram[i] is None:
-                        ram[i] = await self._stored(content, base, piece.start, piece.length)
-            except (PreconditionFailed, ObjectNotFound) as error:
-                if content.base == base:
-                    raise Stale(f"{base.key}: replaced by another writer while open here") from error
-                continue
-            return b"".join(part for part in ram if part is not None)
+        base = content.base
+        pieces = list(content.pieces(offset, offset + size))
+        self._look_ahead(content)
+        if all(piece.data is not None for piece in pieces):
+            return b"".join(piece.data for piece in pieces if piece.data is not None)
+        ram = [bytes(piece.data) if piece.data is not None else None for piece in pieces]
+        assert base is not None, "bytes of a base that is not there"
+        try:
+            for i, piece in enumerate(pieces):
+                if ram[i] is None:
+                    ram[i] = await self._stored(content, base, piece.start, piece.length)
+        except (PreconditionFailed, ObjectNotFound) as error:
+            raise Stale(f"{base.key}: replaced while open here") from error
+        return b"".join(part for part in ram if part is not None)
 
     def close(self) -> None:
         """Gives back what was read ahead."""

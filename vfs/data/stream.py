@@ -7,6 +7,8 @@ upload is complete: whoever wants that commits first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 import trio
 
@@ -44,8 +46,10 @@ class Shipper:
         self._store = store
         self._slots = slots
 
-    async def ship(self, content: Content, first: int = 2) -> None:
+    async def ship(self, content: Content, first: int = 2, awaited: Callable[[], bool] = bool) -> None:
         """Sends full parts until there are none, or a commit wants its turn. The caller pins the path.
+
+        It ends as well when `awaited` says that somebody waits for the path; what is left goes with the next part.
 
         Raises no VfsError: a failure sticks to the content, whose program hears of it at its next call.
         """
@@ -53,7 +57,7 @@ class Shipper:
             try:
                 async with trio.open_nursery() as nursery:
                     while content.error is None and not content.lock.statistics().tasks_waiting:
-                        if not await self._send_one(content, first, nursery):
+                        if awaited() or not await self._send_one(content, first, nursery):
                             break
             except VfsError as error:
                 content.fail(error)

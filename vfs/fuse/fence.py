@@ -97,7 +97,9 @@ def op(
             return await handler(self, *args, **kwargs)
         except pyfuse3.FUSEError:
             raise
-        except Exception as error:
+        except (Exception, BaseExceptionGroup) as error:  # a group may mix a cancellation with an error
+            if isinstance(error, BaseExceptionGroup) and not isinstance(leading(error), Exception):
+                raise
             raise pyfuse3.FUSEError(self.fence.failed(name, error, args)) from error
         finally:
             self.fence.passed(name, time.perf_counter() - began)
@@ -116,7 +118,9 @@ def silent(
         began = time.perf_counter()
         try:
             await handler(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - as in `op`
+        except (Exception, BaseExceptionGroup) as error:  # as in `op`
+            if isinstance(error, BaseExceptionGroup) and not isinstance(leading(error), Exception):
+                raise
             self.fence.failed(name, error, args)
         finally:
             self.fence.passed(name, time.perf_counter() - began)

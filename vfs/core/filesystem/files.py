@@ -64,8 +64,8 @@ async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
         raise BadHandle("not open for reading")
     content = handle.content
     content.raise_error()
-    await _bring_home(volume, handle.inode, content, offset, offset + size)
     while True:
+        await _bring_home(volume, handle.inode, content, offset, offset + size)
         base = content.base
         try:
             return await handle.reader.read(content, offset, size)
