@@ -34,6 +34,7 @@ for purpose in "$@"; do
         want make has make
         want npm has npm
         want rsync has rsync
+        want s3fs has s3fs
         want sqlite3 has sqlite3
         want unzip has unzip
         want zip has zip

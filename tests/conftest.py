@@ -4,11 +4,12 @@ The tests in `tests/fuse`, `tests/model` and `tests/semantics` need the kernel: 
 Where those are missing the tests fail; a file system that was not mounted was not tested.
 
 Programs that they run, by their Debian packages: bash coreutils findutils fuse3 gcc git libc6-dev make npm
-python3-venv rsync sqlite3 tar unzip zip.
+python3-venv rsync s3fs sqlite3 tar unzip zip.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -50,7 +51,8 @@ def mount_root() -> Iterator[Path]:
 def mounts(mount_root: Path, request: pytest.FixtureRequest) -> Iterator[MakeMount]:
     """Makes started mounts: `mounts(ram_limit="64M", native=False)`; `started=False` leaves that to the test.
 
-    `store=other.store_dir` mounts what another mount of the test has stored.
+    `store=other.store_dir` mounts what another mount of the test has stored; on an S3 server, which
+    `server=s3` asks for, `prefix=other.prefix` does.
     """
     made: list[Mount] = []
     limit = request.node.get_closest_marker("timeout")
@@ -71,6 +73,9 @@ def mounts(mount_root: Path, request: pytest.FixtureRequest) -> Iterator[MakeMou
             mount.close()
         except AssertionError as error:
             failures.append(str(error))
+    for mount in made:
+        with contextlib.suppress(ConnectionError):  # a test may have stopped the server for good
+            mount.clear_store()
     remove_tree(base)
     assert not failures, "\n".join(failures)
 

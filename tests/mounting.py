@@ -2,10 +2,8 @@
 
 A FUSE daemon that stops answering freezes whoever touches its mount, in a sleep that no signal ends. So
 nothing here trusts the daemon: readiness is read from mountinfo and then asked by a child that may be killed,
-and a watchdog process holds the life line. It reads a pipe that this process keeps open; when the deadline
-passes, or when the pipe breaks because the test run itself died, it kills the daemon and aborts the FUSE
-connection, which makes every stuck system call return. It is a process and not a thread because a page fault
-on a mapped file of a hung mount stops this interpreter with its lock held.
+and a watchdog holds the life line. When the deadline passes, or the test run itself dies, it kills the daemon and
+aborts the FUSE connection, which makes every stuck system call return.
 
 Needs from the system: /dev/fuse, fusermount3, bash, coreutils.
 """
@@ -23,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mountinfo import Entry, detach, mounted_at
+from tests.servers.server import Server
+from tests.watchdog import Watchdog
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -32,14 +32,6 @@ WATCHDOG_SECONDS = 100.0
 
 _LOUD = re.compile(r'\blevel["\']?\s*[:=]\s*["\']?(?:warn|error|crit|fatal)|^Traceback|^Fatal Python error')
 """A daemon's log line at WARNING or above, as logfmt or JSON; and what a dying interpreter prints."""
-
-_WATCHDOG = r"""
-if read -r -t "$1" word && [ "$word" = done ]; then exit 0; fi
-kill -9 "$2" 2>/dev/null
-[ -e "/sys/fs/fuse/connections/$3/abort" ] && echo 1 > "/sys/fs/fuse/connections/$3/abort"
-umount -l "$4" 2>/dev/null || fusermount3 -u -z "$4" 2>/dev/null
-exit 9
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +43,10 @@ class Options:
     """
 
     user: str = "u1"
+    server: Server | None = None
+    """Mount its bucket instead of the embedded store."""
+    prefix: str = ""
+    """In that bucket; a mount has one of its own unless told."""
     native: bool = True
     fsync: bool = False
     ram_limit: str = ""
@@ -78,7 +74,7 @@ class Mount:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._deadline = time.monotonic() + options.seconds
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._watchdog: Watchdog | None = None
         self._expected: list[re.Pattern[str]] = []
         self._failures: list[str] = []
 
@@ -91,18 +87,31 @@ class Mount:
         return self.store_dir / "users" / self.options.user
 
     @property
+    def prefix(self) -> str:
+        """What the keys of an S3 store start with, in the bucket."""
+        return self.options.prefix or "-".join(self.base.parts[-2:])
+
+    @property
+    def user_prefix(self) -> str:
+        """What this user's objects start with on an S3 server, in the bucket."""
+        return f"{self.prefix}/users/{self.options.user}/"
+
+    @property
     def store_url(self) -> str:
         options = self.options
+        if options.server is not None:
+            return options.server.store_url(self.prefix)
         query = [*(["fsync=no"] if not options.fsync else []), *(["native=no"] if not options.native else [])]
         return f"file://{self.store_dir}" + (f"?{'&'.join(query)}" if query else "")
 
     @property
     def env(self) -> dict[str, str]:
         """Environment of every agentfs command of this mount: nothing of the caller's configuration."""
-        ours = ("AGENTFS_", "XDG_")
+        ours = ("AGENTFS_", "AWS_", "XDG_")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         clean |= {"HOME": str(self.base / "home"), "XDG_RUNTIME_DIR": str(self.base / "run")}
         clean |= {"XDG_STATE_HOME": str(self.base / "home" / "state")}
+        clean |= self.options.server.env if self.options.server else {}
         return clean | {"PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(PROJECT)} | dict(self.options.env)
 
     @property
@@ -220,6 +229,11 @@ class Mount:
         self._failures += self._undeclared()
         assert not self._failures, "\n".join([*self._failures, self.tail()])
 
+    def clear_store(self) -> None:
+        """Leaves nothing of this mount's prefix on an S3 server, which may be shared."""
+        if self.options.server is not None:
+            self.options.server.client.clear(f"{self.prefix}/")
+
     def tail(self, lines: int = 40) -> str:
         """The ends of the daemon's log and of its output, for failure messages."""
         parts = []
@@ -237,19 +251,11 @@ class Mount:
 
     def _guard(self, entry: Entry) -> None:
         left = max(1.0, self._deadline - time.monotonic())
-        argv = ["bash", "-c", _WATCHDOG, "watchdog", f"{left:.1f}"]
-        argv += [str(self.pid), str(entry.minor), str(self.root)]
-        self._watchdog = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
+        self._watchdog = Watchdog(left, self.pid, entry)
 
     def _release_guard(self) -> None:
         watchdog, self._watchdog = self._watchdog, None
-        if watchdog is None:
-            return
-        try:
-            watchdog.communicate(b"done\n", timeout=STOP_SECONDS)
-        except BrokenPipeError:
-            watchdog.wait(STOP_SECONDS)
-        if watchdog.returncode != 0:
+        if watchdog is not None and not watchdog.release():
             self._failures.append(f"the watchdog ended the mount after {self.options.seconds:.0f} s")
 
     def _expect_end(self, code: int) -> None:
