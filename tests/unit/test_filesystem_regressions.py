@@ -15,6 +15,7 @@ from tests.unit.disk import key, mounted
 from vfs.core.handles import TooManyOpen
 from vfs.data.budget import Budget
 from vfs.data.content import Base, Content
+from vfs.data.read_ahead import IDLE_SECONDS, ReadAhead
 from vfs.data.reader import FIRST_WINDOW, Reader
 from vfs.errors import AttributesTooBig, StoreUnavailable
 from vfs.meta.attrs import content_type
@@ -109,7 +110,7 @@ async def test_reading_back_and_forth_leaks_no_room(autojump_clock: MockClock) -
     subject: Any = SimpleNamespace(keys=lambda: (Key("k"),), meta=ObjectMeta)
     content = Content(subject, budget, 1 << 20, Base(Key("k"), ETag(info.etag), size))
     async with trio.open_nursery() as nursery:
-        reader = Reader(store, budget, nursery.start_soon, 8 * FIRST_WINDOW)
+        reader = Reader(store, ReadAhead(budget, nursery.start_soon, 8 * FIRST_WINDOW))
         step = FIRST_WINDOW // 2
         for _ in range(3):
             for at in range(0, size, step):
@@ -118,6 +119,34 @@ async def test_reading_back_and_forth_leaks_no_room(autojump_clock: MockClock) -
         content.forget()
     assert budget.used == 0
     budget.check()
+
+
+async def test_who_stopped_reading_gives_its_room_to_who_reads(autojump_clock: MockClock) -> None:
+    """And what nobody will read is not fetched on."""
+    store = FaultStore(MemoryStore())
+    size = 16 * FIRST_WINDOW
+    info = await store.put(Key("k"), [bytes(size)], ObjectMeta())
+    budget = Budget(4 * FIRST_WINDOW, 1.0)
+    subject: Any = SimpleNamespace(keys=lambda: (Key("k"),), meta=ObjectMeta)
+    content = Content(subject, budget, 1 << 20, Base(Key("k"), ETag(info.etag), size))
+    step = FIRST_WINDOW // 2
+    async with trio.open_nursery() as nursery:
+        ahead = ReadAhead(budget, nursery.start_soon, 2 * FIRST_WINDOW)
+        idle, busy = Reader(store, ahead), Reader(store, ahead)
+        for at in (0, step, 2 * step):
+            await idle.read(content, at, step)
+        await trio.sleep(IDLE_SECONDS + 1)
+        held = budget.used
+        assert held > budget.limit // 4
+        store.slow("get", seconds=5)
+        for at in (0, step, 2 * step):
+            await busy.read(content, at, step)
+        assert not idle._segments
+        assert busy._segments
+        busy.close()
+        began = trio.current_time()
+    assert trio.current_time() == began, "what was dropped is not waited for"
+    assert budget.used == 0
 
 
 async def test_flags_of_an_exclusive_create_do_not_matter_to_a_free_name() -> None:

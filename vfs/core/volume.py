@@ -23,6 +23,7 @@ from vfs.core.subject import NamedContent
 from vfs.data.budget import Budget
 from vfs.data.commit import Committer
 from vfs.data.content import Base, Content
+from vfs.data.read_ahead import ReadAhead
 from vfs.data.stream import Shipper
 from vfs.data.writeback import Writeback
 from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, Stale, VfsError
@@ -70,6 +71,7 @@ class Volume:
         """Told of a name that is gone although the kernel did not ask for it; set by `fuse.notify`."""
         self.background = Background()
         self.late = LateTimes(self.store_attrs, self.paths, self.background, self.parallel)
+        self.read_ahead = ReadAhead(self.budget, self.background.spawn, config.read_ahead)
         self._contents: dict[Content, Inode] = {}
 
     # -- keys and attributes ---------------------------------------------------------------------------------

@@ -7,14 +7,13 @@ flight. One that jumps about gets what it asked for and nothing more.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from typing import Any
 
+import structlog
 import trio
 
-from vfs.data.budget import Budget
 from vfs.data.content import Base, Content
-from vfs.errors import ObjectNotFound, PreconditionFailed, Stale, VfsError
+from vfs.data.read_ahead import ReadAhead
+from vfs.errors import ObjectNotFound, PreconditionFailed, Stale, StoreError
 from vfs.store.base import ObjectStore
 from vfs.types import Buffer
 
@@ -27,31 +26,30 @@ SEGMENT = 4 << 20
 SLACK = 2 << 20
 """How far behind the reading position data is kept: the kernel sends its own read-ahead out of order."""
 
-Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+log = structlog.get_logger()
 
 
 class Segment:
     """A range of the base, on its way or here."""
 
-    __slots__ = ("base", "data", "done", "end", "error", "start")
+    __slots__ = ("base", "data", "done", "end", "scope", "start")
 
     def __init__(self, base: Base, start: int, end: int) -> None:
         self.base = base
         self.start = start
         self.end = end
         self.data: Buffer | None = None
-        self.error: VfsError | None = None
+        """None after `done`: it was dropped, or the store failed; whoever needs the bytes asks for them himself."""
         self.done = trio.Event()
+        self.scope = trio.CancelScope()
 
 
 class Reader:
     """One per handle. INVARIANT: every segment held is charged to the budget with its length."""
 
-    def __init__(self, store: ObjectStore, budget: Budget, spawn: Spawn, read_ahead: int) -> None:
+    def __init__(self, store: ObjectStore, ahead: ReadAhead) -> None:
         self._store = store
-        self._budget = budget
-        self._spawn = spawn
-        self._limit = read_ahead
+        self._room = ahead
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._expected = 0
         self._window = 0
@@ -65,6 +63,8 @@ class Reader:
         in the same step, that nothing of it is shipped.
         """
         self._observe(offset, size)
+        if self._segments:
+            self._room.used(self)
         base = content.base
         pieces = list(content.pieces(offset, offset + size))
         self._look_ahead(content)
@@ -82,10 +82,14 @@ class Reader:
 
     def close(self) -> None:
         """Gives back what was read ahead."""
-        for segment in self._segments.values():
-            self._budget.charge(segment.start - segment.end)
-        self._segments.clear()
-        self._window = 0
+        self.drop_ahead()
+        self._room.leave(self)
+
+    def drop_ahead(self) -> None:
+        """The same for now; a reader that goes on begins with a small window."""
+        for segment in list(self._segments.values()):
+            self._drop(segment)
+        self._window = self._ahead = 0
 
     # -- what is asked of the store --------------------------------------------------------------------------
 
@@ -102,10 +106,9 @@ class Reader:
                 data = await self._fetch(content, base, at, upto)
             else:
                 await segment.done.wait()
-                if segment.error is not None:
+                if segment.data is None:
                     self._drop(segment)
                     continue
-                assert segment.data is not None
                 data = bytes(
                     memoryview(segment.data)[at - segment.start : min(end, segment.end) - segment.start]
                 )
@@ -141,7 +144,7 @@ class Reader:
             self._expected = offset + size
         elif offset + size > self._expected:
             if self._expected:
-                self._window = min(max(self._window * 2, FIRST_WINDOW), self._limit)
+                self._window = min(max(self._window * 2, FIRST_WINDOW), self._room.window)
             self._expected = offset + size
         for segment in [
             s for s in self._segments.values() if s.end < offset - SLACK or s.start > self._far()
@@ -149,7 +152,7 @@ class Reader:
             self._drop(segment)
 
     def _far(self) -> int:
-        return self._expected + self._limit + SEGMENT
+        return self._expected + self._room.window + SEGMENT
 
     def _look_ahead(self, content: Content) -> None:
         """Asks for what lies between the last request and the end of the window."""
@@ -161,33 +164,30 @@ class Reader:
         step = min(SEGMENT, max(self._window // 4, FIRST_WINDOW // 2))
         while at < end and (end - at >= step or end == content.base_limit):
             upto = min(at + step, end)
-            if not self._budget.try_charge(upto - at):
+            if not self._room.take(self, upto - at):
                 self._window = max(self._window // 2, FIRST_WINDOW)
                 return
             if at in self._segments:  # left from before a jump back, or of a base that was replaced
                 self._drop(self._segments[at])
             segment = Segment(base, at, upto)
             self._segments[at] = segment
-            self._spawn(lambda segment=segment: self._fill(segment))  # type: ignore[misc]
+            self._room.spawn(lambda segment=segment: self._fill(segment))  # type: ignore[misc]
             at = self._ahead = upto
 
     async def _fill(self, segment: Segment) -> None:
+        start, length = segment.start, segment.end - segment.start
         try:
-            got = await self._store.get(
-                segment.base.key, segment.start, segment.end - segment.start, if_match=segment.base.etag
-            )
-            if len(got.data) != segment.end - segment.start:
-                raise PreconditionFailed(f"{segment.base.key}: shorter than its listing says")
-            segment.data = got.data
-        except VfsError as error:
-            segment.error = error
-        except BaseException:
-            segment.error = Stale("the mount is ending")
-            raise
+            with segment.scope:
+                got = await self._store.get(segment.base.key, start, length, if_match=segment.base.etag)
+                if len(got.data) == length:
+                    segment.data = got.data
+        except StoreError as error:
+            log.debug("read-ahead failed", key=segment.base.key, error=str(error))
         finally:
             segment.done.set()
 
     def _drop(self, segment: Segment) -> None:
         if self._segments.get(segment.start) is segment:
             del self._segments[segment.start]
-            self._budget.charge(segment.start - segment.end)
+            segment.scope.cancel()
+            self._room.give_back(segment.end - segment.start)
