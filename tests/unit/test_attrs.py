@@ -125,6 +125,11 @@ def test_s3fs() -> None:
     assert read(mode="41471").mode == stat.S_IFLNK | 0o777
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o770, 0o1777, 0o750, 0])
+def test_s3fs_makes_directories_without_their_type(mode: int) -> None:
+    assert read(True, mode=str(mode)).mode == stat.S_IFDIR | mode
+
+
 @pytest.mark.parametrize(
     ("directory", "text", "mode"),
     [

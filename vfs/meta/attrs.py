@@ -133,6 +133,8 @@ def _mode(meta: Mapping[str, str], plain: int, directory: bool) -> int:
         kind = stat.S_IFMT(mode)
         if kind in _TYPES and (kind == stat.S_IFDIR) == directory:
             return mode
+        if base == 10 and kind == 0 and directory:
+            return stat.S_IFDIR | mode  # what s3fs writes at mkdir; of a file it always tells the type
         if base == 8 and (kind in _TYPES or kind == 0):  # in decimal it may be octal: 42755 is both
             return stat.S_IFMT(plain) | stat.S_IMODE(mode)
     return plain
