@@ -48,7 +48,7 @@ class World:
         return sum(call.ended for call in self.metered.statistics().calls.values())
 
     def keep_listing(self, path: str, names: dict[str, bool]) -> None:
-        self.cache.keep_listing(path, names, self.cache.epoch)
+        self.cache.keep_listing(path, names, self.cache.watch(path))
 
 
 def make(**changes: object) -> World:
@@ -285,14 +285,50 @@ async def test_an_answer_that_was_under_way_does_not_overwrite(
 
 
 async def test_what_began_before_a_write_is_not_kept(world: World) -> None:
-    epoch = world.cache.epoch
-    world.cache.put(FILE, entry())
-    world.cache.keep_listing("workspace", {}, epoch)
-    world.cache.keep("workspace/b", entry(), epoch)
+    watch = world.cache.watch("workspace")
+    world.cache.drop(FILE)
+    world.cache.keep_listing("workspace", {"a": False}, watch)
+    world.cache.keep(FILE, entry(), watch)
     assert world.cache.names("workspace") is None
-    assert world.cache.peek("workspace/b") is None
-    world.cache.keep("workspace/b", entry(), world.cache.epoch)
-    assert world.cache.peek("workspace/b") == entry()
+    assert world.cache.peek(FILE) is None
+    world.cache.keep("workspace/b", entry(), watch)
+    assert world.cache.peek("workspace/b") == entry(), "that one was not written"
+    world.cache.forget("workspace")
+    world.cache.keep("workspace/c", entry(), watch)
+    assert world.cache.peek("workspace/c") is None
+
+
+async def test_writes_elsewhere_void_nothing(world: World, autojump_clock: MockClock) -> None:
+    """A steady writer does not keep the mount from knowing what others look for."""
+    await world.put(FILE, b"abc")
+    watch = world.cache.watch("workspace")
+    world.faults.slow(seconds=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.cache.lookup, FILE)
+        await trio.testing.wait_all_tasks_blocked()
+        world.cache.put("workspace/d/other", entry())
+    assert world.cache.peek(FILE) is not None
+    world.cache.keep_listing("workspace", {"a": False}, watch)
+    assert world.cache.names("workspace") == {"a": False}
+
+
+async def test_a_failure_is_told_to_all_who_wait(world: World, autojump_clock: MockClock) -> None:
+    """Not one after the other: each would wait as long as the store takes to fail."""
+    world.faults.slow(seconds=60)
+    world.faults.fail_before("head|list")
+    failures = []
+
+    async def look() -> None:
+        with pytest.raises(StoreUnavailable):
+            await world.cache.lookup(FILE)
+        failures.append(trio.current_time())
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(look)
+    assert len(failures) == 10
+    assert trio.current_time() - began < 61
 
 
 async def test_forget_takes_all_below_and_the_listing_above(world: World) -> None:

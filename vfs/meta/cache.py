@@ -7,7 +7,6 @@ older than the write.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -17,6 +16,7 @@ from vfs.config import Config
 from vfs.errors import ObjectNotFound, leading
 from vfs.layout import Layout
 from vfs.meta.attrs import Defaults, decode
+from vfs.meta.flights import Flights, Watch
 from vfs.store.base import ObjectInfo, ObjectStore
 from vfs.types import Attr, ETag
 
@@ -66,9 +66,7 @@ class MetaCache:
         )
         self._most_names = config.cache_entries // 4
         """In one remembered listing: a huge directory would push out all others, or grow with every file made."""
-        self._flights: dict[str, trio.Event] = {}
-        self._epoch = 0
-        """Counts own writes: an answer from before the last one is not remembered."""
+        self._flights: Flights[Entry | None] = Flights()
         self._hits = self._misses = 0
 
     def statistics(self) -> MetaStatistics:
@@ -89,7 +87,24 @@ class MetaCache:
 
         `directory` says which of the two a listing showed, so that only that one is asked for.
         """
-        return await self._flight(path, lambda: self._resolve(path, directory), lambda: self._known(path))
+        while True:
+            hit, answer = self._known(path)
+            if hit:
+                self._hits += 1
+                return answer
+            flight = await self._flights.join(path)
+            if flight is None:
+                break
+            if flight.error is not None:
+                raise type(flight.error)(*flight.error.args) from flight.error
+            if flight.landed and not flight.stale:
+                self._hits += 1
+                return flight.answer
+        self._misses += 1
+        flown = await self._flights.fly(path, lambda: self._resolve(path, directory))
+        if not flown.stale:
+            self._attrs[path] = flown.answer
+        return flown.answer
 
     def peek(self, path: str) -> Entry | None:
         """What is known without asking; None where nothing is, or the name is known to be absent."""
@@ -104,19 +119,12 @@ class MetaCache:
         return names is not None and name not in names, None
 
     async def _resolve(self, path: str, directory: bool | None) -> Entry | None:
-        epoch = self._epoch
         if directory is None:
             parent, _, name = path.rpartition("/")
             directory = (self._listings.get(parent) or {}).get(name)
         if directory is None:
-            found = await self._either(path)
-        elif directory:
-            found = await self._directory(path)
-        else:
-            found = await self._file(path)
-        if epoch == self._epoch:
-            self._attrs[path] = found
-        return found
+            return await self._either(path)
+        return await (self._directory(path) if directory else self._file(path))
 
     async def _either(self, path: str) -> Entry | None:
         """Both questions at once: nothing says yet whether it is a file or a directory."""
@@ -163,49 +171,25 @@ class MetaCache:
         """The entry of a listed object, if the listing carried enough to make one."""
         return self._entry(info) if info.meta is not None else None
 
-    def keep_listing(self, path: str, names: dict[str, bool], epoch: int) -> None:
-        """A complete listing that began at `epoch`; not kept if this mount wrote anything since."""
-        if epoch == self._epoch and len(names) <= self._most_names:
+    def watch(self, path: str) -> Watch:
+        """To be taken before a listing of this directory begins: knows what the mount writes meanwhile."""
+        return self._flights.watch(path)
+
+    def keep_listing(self, path: str, names: dict[str, bool], watch: Watch) -> None:
+        """A complete listing; not kept if this mount wrote in that directory since it began."""
+        if not watch.void and not watch.written and len(names) <= self._most_names:
             self._listings[path] = names
 
-    def keep(self, path: str, entry: Entry, epoch: int) -> None:
-        """What the store said at `epoch`; not kept if this mount wrote anything since."""
-        if epoch == self._epoch:
+    def keep(self, path: str, entry: Entry, watch: Watch) -> None:
+        """What a listing said of one name; not kept if this mount wrote it since the listing began."""
+        if not watch.void and path.rpartition("/")[2] not in watch.written:
             self._attrs[path] = entry
-
-    @property
-    def epoch(self) -> int:
-        return self._epoch
-
-    async def _flight(
-        self,
-        path: str,
-        ask: Callable[[], Awaitable[Entry | None]],
-        known: Callable[[], tuple[bool, Entry | None]],
-    ) -> Entry | None:
-        """What is known, else waits for a flight that is under way and looks again, else flies itself."""
-        while True:
-            hit, answer = known()
-            if hit:
-                self._hits += 1
-                return answer
-            flight = self._flights.get(path)
-            if flight is None:
-                break
-            await flight.wait()
-        self._misses += 1
-        flight = self._flights[path] = trio.Event()
-        try:
-            return await ask()
-        finally:
-            del self._flights[path]
-            flight.set()
 
     # -- own writes ------------------------------------------------------------------------------------------
 
     def put(self, path: str, entry: Entry) -> None:
         """The mount itself stored this."""
-        self._epoch += 1
+        self._flights.wrote(path)
         self._attrs[path] = entry
         parent, _, name = path.rpartition("/")
         names = self._listings.get(parent)
@@ -216,7 +200,7 @@ class MetaCache:
 
     def drop(self, path: str) -> None:
         """The mount itself deleted this."""
-        self._epoch += 1
+        self._flights.wrote(path)
         self._attrs[path] = None
         self._listings.pop(path, None)
         parent, _, name = path.rpartition("/")
@@ -226,7 +210,7 @@ class MetaCache:
 
     def forget(self, path: str) -> None:
         """Nothing is known of this path any more, nor of what lies under it, nor who its neighbours are."""
-        self._epoch += 1
+        self._flights.void(path)
         below = path + "/"
         for cache in (self._attrs, self._listings):
             for known in [known for known in cache if known == path or known.startswith(below)]:

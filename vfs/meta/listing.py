@@ -26,7 +26,7 @@ class Listing:
         self._cache = cache
         self.path = path
         self._prefix = layout.dir_key(path)
-        self.epoch = cache.epoch
+        self.watch = cache.watch(path)
         self._token: str | None = None
         self._names: dict[str, bool] = {}
         self.done = False
@@ -43,6 +43,8 @@ class Listing:
             name = _name(key[len(self._prefix) : -1])
             if name is not None and name not in self._names:
                 fresh[name] = Listed(True)
+            elif name is not None:
+                self._names[name] = True  # a file of that name was on an earlier page: the directory hides it
         for info in page.objects:
             name = _name(info.key[len(self._prefix) :])
             if name is None or name in fresh or name in self._names:
@@ -50,12 +52,12 @@ class Listing:
             entry = self._cache.listed(info)
             fresh[name] = Listed(False, entry)
             if entry is not None:
-                self._cache.keep(f"{self.path}/{name}", entry, self.epoch)
+                self._cache.keep(f"{self.path}/{name}", entry, self.watch)
         self._names.update((name, listed.directory) for name, listed in fresh.items())
         self._token = page.token
         if self._token is None:
             self.done = True
-            self._cache.keep_listing(self.path, self._names, self.epoch)
+            self._cache.keep_listing(self.path, self._names, self.watch)
         return fresh
 
 

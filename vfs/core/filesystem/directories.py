@@ -135,11 +135,12 @@ def _known(
 ) -> tuple[Entry | None, float]:
     """What is known of a name without asking, and until when it holds.
 
-    The listing is as good as an answer of this moment, unless this mount wrote something since it began.
+    The listing is as good as an answer of this moment, unless this mount wrote that name since it began.
     """
     listed = handle.listed.get(name)
     entry = listed.entry if listed is not None else None
-    if entry is not None and handle.listing is not None and handle.listing.epoch == volume.cache.epoch:
+    watch = handle.listing.watch if handle.listing is not None else None
+    if entry is not None and watch is not None and not watch.void and name not in watch.written:
         return entry, now + volume.cache.ttl(path)
     return volume.cache.peek(f"{path}/{name}") or (None if name in handle.gone else entry), 0.0
 

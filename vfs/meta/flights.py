@@ -1,0 +1,103 @@
+"""Questions to the store that are under way: one per path, and what this mount wrote since they were asked.
+
+An answer may be older than a write of our own that came after the question. It is given to those who asked, and not
+remembered.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+from weakref import WeakSet
+
+import trio
+
+from vfs.errors import VfsError
+
+T = TypeVar("T")
+
+
+class Flight(Generic[T]):
+    """One question. `stale`: the mount wrote to its path since."""
+
+    __slots__ = ("answer", "done", "error", "landed", "stale")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.landed = False
+        self.answer: T | None = None
+        self.error: VfsError | None = None
+        self.stale = False
+
+
+class Watch:
+    """A listing under way. `written` are the names in it that the mount wrote since it began; `void`: all of them."""
+
+    __slots__ = ("__weakref__", "void", "written")
+
+    def __init__(self) -> None:
+        self.written: set[str] = set()
+        self.void = False
+
+
+class Flights(Generic[T]):
+    """INVARIANT: a flight is in the table exactly while it is under way."""
+
+    def __init__(self) -> None:
+        self._flights: dict[str, Flight[T]] = {}
+        self._watches: defaultdict[str, WeakSet[Watch]] = defaultdict(WeakSet)
+
+    async def join(self, path: str) -> Flight[T] | None:
+        """Waits for the flight that is under way; None if there is none, and the caller has to fly."""
+        flight = self._flights.get(path)
+        if flight is not None:
+            await flight.done.wait()
+        return flight
+
+    async def fly(self, path: str, ask: Callable[[], Awaitable[T]]) -> Flight[T]:
+        """Asks. Raises what `ask` raises, as does everybody who joined."""
+        flight = self._flights[path] = Flight()
+        try:
+            flight.answer = await ask()
+            flight.landed = True
+        except VfsError as error:
+            flight.error = error
+            raise
+        finally:
+            del self._flights[path]
+            flight.done.set()
+        return flight
+
+    def watch(self, path: str) -> Watch:
+        """A listing of this directory begins; it is watched as long as somebody holds the Watch."""
+        watch = Watch()
+        self._watches[path].add(watch)
+        return watch
+
+    def wrote(self, path: str) -> None:
+        """The mount itself stored or deleted this."""
+        if path in self._flights:
+            self._flights[path].stale = True
+        parent, _, name = path.rpartition("/")
+        for watch in self._watched(parent):
+            watch.written.add(name)
+
+    def void(self, path: str) -> None:
+        """Nothing that was asked about this path or what lies under it may be remembered."""
+        self.wrote(path)
+        below = path + "/"
+        for asked, flight in self._flights.items():
+            if asked.startswith(below):
+                flight.stale = True
+        for listed in [listed for listed in self._watches if listed == path or listed.startswith(below)]:
+            for watch in self._watched(listed):
+                watch.void = True
+
+    def _watched(self, path: str) -> list[Watch]:
+        if path not in self._watches:
+            return []
+        watches = list(self._watches[path])
+        if not watches:
+            del self._watches[path]
+        return watches
