@@ -160,3 +160,20 @@ def test_a_name_is_not_taken_for_a_url() -> None:
     attr = Attr(0o100644, 0, 0, 0, 0, 0, 0)
     assert content_type(attr, "data:text\nX-Evil: 1,") == "application/octet-stream"
     assert content_type(attr, "data:page.html") == "text/html"
+
+
+async def test_entries_that_nobody_took_leave_no_inodes() -> None:
+    """The kernel's buffer holds fewer than are looked up at once."""
+    async with mounted() as disk:
+        for number in range(20):
+            await disk.save(f"workspace/{number}", b"")
+        disk.forget_all()
+        directory = await disk.walk("workspace")
+        before = disk.fs.table.statistics().inodes
+        fh = await disk.fs.opendir(directory.ino)
+        seen = disk.fs.entries(fh, 2)
+        assert (await anext(seen))[0] == b"0"
+        await seen.aclose()
+        await disk.fs.releasedir(fh)
+        assert disk.fs.table.statistics().inodes == before
+        disk.check_idle()

@@ -46,10 +46,14 @@ async def entries(volume: Volume, fh: Fh, start: int) -> AsyncGenerator[tuple[by
         batch = handle.names[at : at + BATCH]
         async with volume.paths.pinned(handle.inode):
             found = await _resolve_all(volume, handle, batch)
-        for i, name in enumerate(batch):
-            inode = found.get(name)
-            if inode is not None and handle.inode.children.get(name) is inode:
-                yield name.encode(), inode, at + i + 3
+        try:
+            for i, name in enumerate(batch):
+                inode = found.get(name)
+                if inode is not None and handle.inode.children.get(name) is inode:
+                    yield name.encode(), inode, at + i + 3
+        finally:
+            for inode in found.values():
+                volume.table.reap(inode)  # those that the caller had no room for
         at += len(batch)
 
 
