@@ -264,7 +264,7 @@ def serve(config: Config) -> None:
     from vfs.daemon.service import Engine, Service
     from vfs.fuse import session
     from vfs.obs import logs
-    from vfs.store.opening import describe, open_store
+    from vfs.store.opening import describe, open_store, prepare
 
     try:
         logs.configure(config.log_level, config.log_file, adopt=READINESS.in_background)
@@ -278,6 +278,7 @@ def serve(config: Config) -> None:
     async def life() -> None:
         store = open_store(config.store, config)
         try:
+            await prepare(store, config)
             fs = FileSystem(store, config)
             engine = Engine(
                 fs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -73,7 +74,11 @@ async def pages(store: ObjectStore, prefix: str, delimiter: str, limit: int) -> 
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_lists_as_the_model_does(make_store: Callable[[], ObjectStore], data: st.DataObject) -> None:
-    store = make_store()
+    async with aclosing(make_store()) as store:
+        await compare_with_the_model(store, data)
+
+
+async def compare_with_the_model(store: ObjectStore, data: st.DataObject) -> None:
     chosen = data.draw(key_sets())
     for key in chosen:
         await put(store, key)
@@ -87,7 +92,6 @@ async def test_lists_as_the_model_does(make_store: Callable[[], ObjectStore], da
             assert await pages(store, prefix, delimiter, limit) == expected(stage, prefix, delimiter)
         if stage is chosen:
             await store.delete_many([Key(key) for key in gone])
-    await store.aclose()
 
 
 async def test_directories_sort_with_their_slash(store: ObjectStore) -> None:

@@ -21,7 +21,7 @@ from vfs.daemon.runtime_dir import opened, runtime_dir
 from vfs.daemon.values import show_size
 from vfs.errors import ConfigError, ObjectNotFound, StoreError, VfsError
 from vfs.store.base import ObjectMeta, ObjectStore
-from vfs.store.opening import describe, open_store
+from vfs.store.opening import describe, open_store, prepare
 from vfs.types import Key
 
 OVERHEAD = 120 * MIB
@@ -167,12 +167,16 @@ async def _store_checks(config: Config) -> list[Check]:
     checks = [Check("store", "ok", name)]
     key = Key(f"{PROBE}/{secrets.token_hex(8)}")
     try:
+        await prepare(store, config)
         for what, attempt in _attempts(store, key):
             check = await _attempt(what, attempt, name)
             checks.append(check)
             if check.failed and what == "store: write":
                 break  # without an object there is nothing to read
         checks += _abilities(store)
+    except VfsError as error:
+        what, _, fix = str(error).rpartition(": ")
+        checks.append(Check("store: access", "failed", what, fix))
     finally:
         await store.aclose()
     return checks

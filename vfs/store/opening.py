@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from vfs.config import Config
-from vfs.errors import ConfigError
+from vfs.errors import ConfigError, StoreError
+from vfs.layout import Layout
 from vfs.store.base import ObjectStore
-from vfs.store.layers import Deadline, Limit
+from vfs.store.layers import Deadline, Limit, innermost
 from vfs.store.local import LocalStore
 from vfs.store.metered import Metered
+from vfs.store.retry import Retry
 
 _SWITCHES = {"yes": True, "no": False}
+_CALL = re.compile(r"\b[a-z_]+ '[^']*': ")
+"""How errors begin: the call and its key, which say nothing to whoever mounts."""
+
 _OPTIONS = ("fsync", "native", "xattr")
 
 AT_ONCE = 64
 """Calls that a store serves at once; more wait. Well above what uploads and read-ahead keep in flight."""
 
 
+START_SECONDS = 5.0
+"""How long a store that does not answer is tried at the start: whoever mounts waits for it."""
+
+
 def open_store(url: str, config: Config) -> ObjectStore:
-    """The store at `url` ("" is the embedded default), ready to use.
+    """The store at `url` ("" is the embedded default). Nothing is asked of it yet: see `prepare`.
 
     From the outside in: Metered sees what callers see, Limit bounds the calls at work, Deadline each of them.
     Raises ConfigError, one line that says what is allowed.
     """
     return Metered(Limit(Deadline(_innermost(url), config.store_timeout), AT_ONCE))
+
+
+async def prepare(store: ObjectStore, config: Config) -> None:
+    """Finds out what the store can do; to be called once, before its `capabilities` are looked at.
+
+    Raises StoreError when it cannot be used: one line that says what to do.
+    """
+    inner = innermost(store)
+    if isinstance(inner, LocalStore):
+        return
+    from vfs.store.s3 import S3Store
+
+    assert isinstance(inner, S3Store)
+    place = Layout(config.user).private_key("")
+    bounded = Retry(Deadline(inner, START_SECONDS), START_SECONDS)
+    try:
+        await inner.prepare(bounded, place, write=not config.read_only)
+    except StoreError as error:
+        raise StoreError(f"store {describe(config.store)}: {_CALL.split(str(error))[-1]}") from error
 
 
 def _innermost(url: str) -> ObjectStore:

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 from botocore import exceptions as boto
@@ -195,8 +196,8 @@ def _unanswered(error: Exception, what: str) -> VfsError:
         return ConfigError(f"store: {' '.join(str(error).split())}")
     if any(isinstance(one, socket.gaierror) for one in chain):
         return StoreUnavailable(
-            f"{what}: the endpoint's host name is not known: correct endpoint= in the store's URL, or this "
-            "machine's DNS",
+            f"{what}: the host name of {_endpoint(error)} is not known: correct endpoint= in the store's URL, or "
+            "this machine's DNS",
             uncertain=False,
         )
     refused = isinstance(
@@ -209,7 +210,7 @@ def _unanswered(error: Exception, what: str) -> VfsError:
     if isinstance(error, (boto.ReadTimeoutError, httpx2.ReadTimeout)):
         return StoreTimeout(f"{what}: no answer in time")
     if isinstance(error, _NETWORK) or refused:
-        reach = "cannot be reached" if refused else "the connection broke"
+        reach = f"{_endpoint(error)} cannot be reached" if refused else "the connection broke"
         return StoreUnavailable(f"{what}: {reach}: {_root(chain)}", uncertain=not refused)
     return StoreError(f"{what}: {' '.join(str(error).split())[:300]}")
 
@@ -227,6 +228,15 @@ _CREDENTIALS = (
 )
 _SETTINGS = (boto.ProfileNotFound, boto.NoRegionError, boto.ConfigParseError, boto.ConfigNotFound)
 _NETWORK = (boto.HTTPClientError, boto.ResponseStreamingError, httpx2.HTTPError, httpx2.StreamError, OSError)
+
+
+def _endpoint(error: Exception) -> str:
+    parts = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", "")))
+    return (
+        f"{parts.scheme}://{parts.hostname}:{parts.port}"
+        if parts.port
+        else f"{parts.scheme}://{parts.hostname}"
+    )
 
 
 def _credentials(error: Exception) -> str:
