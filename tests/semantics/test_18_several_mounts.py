@@ -152,3 +152,27 @@ def test_mounts_that_write_different_files_do_not_disturb_each_other(pair: tuple
         eventually(lambda top=top: sorted(os.listdir(top / "directory")) == sorted(expected), "all files")
         for name, content in expected.items():
             assert (top / "directory" / name).read_text() == content
+
+
+@semantics("S18.7")
+def test_lines_that_two_mounts_append_all_survive(pair: tuple[Mount, Mount], opened: Open) -> None:
+    one, two = pair
+    (one.workspace / "log").write_bytes(b"")
+    eventually((two.workspace / "log").exists, "the file")
+    stays_open = opened(two.workspace / "log", os.O_WRONLY | os.O_APPEND)
+    for number in range(10):
+        with (one.workspace / "log").open("ab") as log:
+            log.write(b"of one %d\n" % number)
+        with (two.workspace / "log").open("ab") as log:
+            log.write(b"of two %d\n" % number)
+        os.write(stays_open, b"stays open %d\n" % number)
+        os.fsync(stays_open)
+    os.close(stays_open)
+    lines = Stored(one).bytes(one.workspace / "log").splitlines()
+    who = (b"of one", b"of two", b"stays open")
+    assert sorted(lines) == sorted(b"%s %d" % (each, number) for each in who for number in range(10))
+    for mount in pair:
+        eventually(
+            lambda top=mount.workspace: (_content(top / "log") or b"").splitlines() == lines, "all lines"
+        )
+    assert os.listdir(one.workspace) == ["log"]

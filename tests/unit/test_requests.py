@@ -16,6 +16,7 @@ from tests.fakes import S3_LIKE, MemoryStore
 from vfs.config import Config
 from vfs.core.filesystem import Changes, FileSystem
 from vfs.core.inodes import Inode
+from vfs.meta.attrs import Defaults, decode
 from vfs.store.base import ObjectMeta
 from vfs.store.metered import Metered
 from vfs.types import Caller, Ino, Key
@@ -86,12 +87,29 @@ async def test_creating_and_closing_a_small_file() -> None:
 
 async def test_creating_a_large_file_in_order() -> None:
     async with desk() as d:
-        await d.write("f", os.urandom(8 * PART))
+        inode = await d.write("f", os.urandom(8 * PART))
         asked = d.asked()
         asked.pop("head", None)
         asked.pop("list", None)
-        # The metadata of an upload is set when it begins, and the time of the last write is not known then.
-        assert asked == {"create_upload": 1, "upload_part": 8, "complete_upload": 1, "copy": 1}
+        assert asked == {"create_upload": 1, "upload_part": 8, "complete_upload": 1}
+        stored = await d.memory.head(Key(PATH + "f"))
+        assert decode(stored, Defaults(0, 0, 0o022)).mtime_ns == inode.attr.mtime_ns
+
+
+@pytest.mark.parametrize("later", [1, 3600])
+async def test_the_time_of_a_large_file_that_was_set_or_that_took_long_costs_a_copy(later: int) -> None:
+    """The metadata of an upload is set when it begins."""
+    async with desk() as d:
+        handle, inode = await d.fs.create(d.workspace, b"f", 0o644, os.O_WRONLY, ME)
+        for start in range(0, 8 * PART, PART):
+            await d.fs.write(handle.fh, start, bytes(PART))
+            await wait_all_tasks_blocked()
+        when = inode.attr.mtime_ns + later * 1_000_000_000
+        await d.fs.setattr(inode.ino, Changes(mtime_ns=when), handle.fh, ME)
+        await d.fs.flush(handle.fh)
+        await d.fs.release(handle.fh)
+        assert d.asked()["copy"] == 1
+        assert decode(await d.memory.head(Key(PATH + "f")), Defaults(0, 0, 0o022)).mtime_ns == when
 
 
 async def test_rewriting_a_small_file() -> None:

@@ -25,6 +25,8 @@ class Background:
 
     def __init__(self) -> None:
         self._nursery: trio.Nursery | None = None
+        self._running = 0
+        self._idle = trio.Event()
         self.last_error = ""
 
     def open(self, nursery: trio.Nursery) -> None:
@@ -37,7 +39,23 @@ class Background:
     def spawn(self, task: Task, failed: Failed = lambda error: None) -> None:
         """Starts a task; `failed` hears of what it raises."""
         assert self._nursery is not None, "the mount is not running"
-        self._nursery.start_soon(self.guard, task, failed)
+        self._running += 1
+        self._nursery.start_soon(self._run, task, failed)
+
+    async def _run(self, task: Task, failed: Failed) -> None:
+        try:
+            await self.guard(task, failed)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def finished(self, seconds: float) -> None:
+        """Returns when no task is left, so that uploads and objects given up are gone; or when the time is up."""
+        with trio.move_on_after(seconds):
+            while self._running:
+                self._idle = trio.Event()
+                await self._idle.wait()
 
     async def guard(self, task: Task, failed: Failed = lambda error: None) -> None:
         """Runs a task here. Raises nothing but a cancellation."""

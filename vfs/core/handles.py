@@ -23,7 +23,7 @@ class TooManyOpen(VfsError):
 class FileHandle:
     """An open file. `content` is the inode's, and stays when the inode loses its name."""
 
-    __slots__ = ("can_read", "can_write", "content", "fh", "inode", "reader", "uid")
+    __slots__ = ("appends", "can_read", "can_write", "content", "fh", "inode", "reader", "uid")
 
     def __init__(self, fh: Fh, inode: Inode, content: Content, reader: Reader, flags: int, uid: int) -> None:
         self.fh = fh
@@ -35,6 +35,7 @@ class FileHandle:
         access = flags & os.O_ACCMODE
         self.can_read = access in (os.O_RDONLY, os.O_RDWR)
         self.can_write = access in (os.O_WRONLY, os.O_RDWR)
+        self.appends = bool(flags & os.O_APPEND)
 
     def __repr__(self) -> str:
         return f"<FileHandle {self.fh} {self.inode} {'rw' if self.can_write else 'ro'}>"

@@ -50,6 +50,7 @@ class Inode:
         "readers",
         "stale_pages",
         "target",
+        "times_set",
         "writers",
     )
 
@@ -73,6 +74,8 @@ class Inode:
         self.target: bytes | None = None
         """A symbolic link's text, once known."""
         self.stale_pages = False
+        self.times_set = False
+        """Its times were set on purpose, and nothing was written since."""
         """Another writer stored a version since the kernel read this file: its pages must not be trusted."""
         self.readers: tuple[set[str], ...] = ()
         """Open listings of this directory: each collects the names that went away since it was taken."""

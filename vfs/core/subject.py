@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from vfs.core.inodes import Inode
-from vfs.store.base import ObjectMeta
-from vfs.types import Key
+from vfs.meta.attrs import Defaults, decode
+from vfs.store.base import ObjectInfo, ObjectMeta
+from vfs.types import ETag, Ino, Key
+
+MOMENT_NS = 10_000_000_000
+"""How much earlier than its last write the time of a streamed file may be."""
 
 
 class Namer(Protocol):
@@ -15,6 +21,9 @@ class Namer(Protocol):
     def keys(self, inode: Inode) -> tuple[Key, ...]: ...
 
     def meta(self, inode: Inode) -> ObjectMeta: ...
+
+    @property
+    def outdated(self) -> Callable[[Ino], None]: ...
 
 
 class NamedContent:
@@ -29,3 +38,20 @@ class NamedContent:
 
     def meta(self) -> ObjectMeta:
         return self._volume.meta(self._inode)
+
+    def accept(self, meta: ObjectMeta) -> bool:
+        """It may have the times of when its upload began, as later ones cost a copy (decisions/0009).
+
+        If that was a moment ago, nobody set them on purpose, and nothing else differs.
+        """
+        inode = self._inode
+        now = inode.attr
+        then = decode(ObjectInfo(Key(""), 0, ETag(""), 0, meta), Defaults(0, 0, 0))
+        if inode.times_set or not 0 <= now.mtime_ns - then.mtime_ns <= MOMENT_NS:
+            return False
+        inode.attr = replace(now, mtime_ns=then.mtime_ns, ctime_ns=then.ctime_ns, atime_ns=then.atime_ns)
+        if self.meta() != meta:
+            inode.attr = now
+            return False
+        self._volume.outdated(inode.ino)
+        return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 import trio
@@ -52,7 +53,7 @@ class Volume:
         self.store = store
         self.config = config
         self.id = secrets.token_hex(8)
-        self.layout = Layout(config.user, store.capabilities.max_key)
+        self.layout = Layout(config.user, store.capabilities.max_key, store.capabilities.key_size)
         self.cache = MetaCache(store, self.layout, config)
         now = now_ns()
         self.table = InodeTable(Attr(stat.S_IFDIR | 0o755, config.uid, config.gid, 0, now, now, now))
@@ -69,6 +70,8 @@ class Volume:
         self.last_error = ""
         self.dropped: Callable[[Ino, bytes], None] = lambda parent, name: None
         """Told of a name that is gone although the kernel did not ask for it; set by `fuse.notify`."""
+        self.outdated: Callable[[Ino], None] = lambda ino: None
+        """Told of attributes that are not what the kernel has been told; set by `fuse.notify`."""
         self.background = Background()
         self.late = LateTimes(self.store_attrs, self.paths, self.background, self.parallel)
         self.read_ahead = ReadAhead(self.budget, self.background.spawn, config.read_ahead)
@@ -219,6 +222,10 @@ class Volume:
             self.budget.wake()
         if not content.dirty:
             self._contents.pop(content, None)
+        if inode.attr.size != content.size:  # its appends went behind what another writer had stored
+            inode.attr = replace(inode.attr, size=content.size)
+            inode.stale_pages = True
+            self.outdated(inode.ino)
         if info is not None:
             self.stored(inode, info)
         elif late:

@@ -5,19 +5,19 @@
     larger, partly changed        multipart: clean ranges copied inside the store, changed parts read and overlaid
 
 The base's etag goes along as precondition, so that a version that somebody else stored meanwhile is never dropped
-silently: it is kept beside the name, as `name.conflict-<host>-<time>`.
+silently: see `vfs.data.conflict`.
 """
 
 from __future__ import annotations
 
-import socket
-import time
+import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import structlog
 import trio
 
+from vfs.data.conflict import Conflicts
 from vfs.data.content import Content, Snapshot, Stream
 from vfs.data.stream import Shipper
 from vfs.errors import (
@@ -36,6 +36,17 @@ from vfs.types import Buffer, ETag, Key
 log = structlog.get_logger()
 
 
+APPENDS = 20
+"""Times that one commit puts its appends behind yet another version before it keeps both."""
+
+APPEND_PAUSE = 0.02
+"""Seconds, and so many more with every try: which of several who append at once is first is left to chance."""
+
+
+class BaseGone(Stale):
+    """An edit still needs bytes of a version that another writer replaced."""
+
+
 class Region(NamedTuple):
     """A range of the object to be and the number of the part that holds it; `copied` inside the store."""
 
@@ -52,6 +63,7 @@ class Committer:
         self._store = store
         self._shipper = shipper
         self._slots = slots
+        self.conflicts = Conflicts(store)
         self._patches = trio.CapacityLimiter(2)
         """Parts that are read, overlaid and sent: each holds up to one part of RAM outside the budget."""
 
@@ -68,10 +80,11 @@ class Committer:
             return info
 
     async def _commit(self, content: Content) -> ObjectInfo:
-        snapshot = content.freeze(self._store.capabilities.max_parts)
+        limits = self._store.capabilities
+        snapshot = content.freeze(limits.max_parts, late_meta=limits.late_meta)
         stored = False
         try:
-            info = await self._replace(content, snapshot)
+            snapshot, info = await self._replace(content, snapshot)
             stored = True
         except VfsError as error:
             content.fail(error)
@@ -98,24 +111,40 @@ class Committer:
             content.spreading = False
             content.changed |= not done
 
-    async def _replace(self, content: Content, snapshot: Snapshot) -> ObjectInfo:
-        try:
-            info = await self._write(content, snapshot, snapshot.base.etag if snapshot.base else None)
-        except PreconditionFailed:
-            await self._keep_other(snapshot.keys[0])
-            info = await self._write(content, snapshot, None, force=True)
+    async def _replace(self, content: Content, snapshot: Snapshot) -> tuple[Snapshot, ObjectInfo]:
+        """Stores the snapshot, or what it became when another writer was quicker; returns what was stored."""
+        for attempt in range(APPENDS):
+            try:
+                return snapshot, await self._write(content, snapshot)
+            except (PreconditionFailed, BaseGone) as error:
+                rebased = await self.conflicts.append(content, snapshot)
+                if rebased is None:
+                    if isinstance(error, BaseGone):
+                        raise
+                    break
+                await self._shipper.abort(content.drop_stream())
+                snapshot = rebased
+                await trio.sleep(random.uniform(0, APPEND_PAUSE * attempt))
+        await self.conflicts.keep_other(snapshot.keys[0])
+        return snapshot, await self._write(content, snapshot, force=True)
+
+    async def _write(self, content: Content, snapshot: Snapshot, *, force: bool = False) -> ObjectInfo:
+        key, base = snapshot.keys[0], snapshot.base
+        if_match, if_absent = base.etag if base else None, base is None
+        if force or (base is not None and base.key != key):
+            if_match, if_absent = None, False
+        elif not self._store.capabilities.conditional_put:
+            await self.conflicts.look(snapshot)
+            if_match, if_absent = None, False
+        info = await self._write_if(content, snapshot, if_match, if_absent)
         if info.size != snapshot.size:
             raise StoreError(f"{info.key}: stored {info.size} bytes of {snapshot.size}")
         return info
 
-    async def _write(
-        self, content: Content, snapshot: Snapshot, if_match: ETag | None, *, force: bool = False
+    async def _write_if(
+        self, content: Content, snapshot: Snapshot, if_match: ETag | None, if_absent: bool
     ) -> ObjectInfo:
         key = snapshot.keys[0]
-        conditional = self._store.capabilities.conditional_put and not force
-        if not conditional or (snapshot.base is not None and snapshot.base.key != key):
-            if_match = None
-        if_absent = conditional and snapshot.base is None
         if snapshot.size <= content.part_size and not content.shipping:
             if content.stream is not None:
                 await self._shipper.abort(
@@ -137,17 +166,6 @@ class Committer:
         except (PreconditionFailed, ObjectNotFound):
             log.warning("file was replaced elsewhere right after it was stored here", key=key)
             return info
-
-    async def _keep_other(self, key: Key) -> None:
-        """Another writer stored a version since ours was opened: it stays, under a name of its own."""
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        name = Key(f"{key}.conflict-{socket.gethostname()}-{stamp}-{time.time_ns() % 1_000_000:06d}")
-        try:
-            await copy_object(self._store, await self._store.head(key), name)
-        except ObjectNotFound:
-            log.info("file was deleted elsewhere while open here; stored again", key=key)
-        else:
-            log.warning("file was changed elsewhere while open here; kept both", key=key, other=name)
 
     # -- multipart -------------------------------------------------------------------------------------------
 
@@ -249,5 +267,5 @@ class Committer:
         return body
 
 
-def _base_gone(snapshot: Snapshot) -> Stale:
-    return Stale(f"{snapshot.keys[0]}: the version this edit builds on was replaced by another writer")
+def _base_gone(snapshot: Snapshot) -> BaseGone:
+    return BaseGone(f"{snapshot.keys[0]}: the version this edit builds on was replaced by another writer")

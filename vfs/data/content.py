@@ -13,7 +13,7 @@ Everything here is synchronous: state changes between two awaits and cannot be t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import trio
@@ -30,6 +30,9 @@ _ZEROS = bytes(1 << 20)
 
 class Subject(Protocol):
     """What a content belongs to, as far as storing it needs to know: where, and with which attributes."""
+
+    def accept(self, meta: ObjectMeta) -> bool:
+        """Whether the file may keep these attributes, which its upload was begun with. If so it has them now."""
 
     def keys(self) -> tuple[Key, ...]:
         """Every name's key, never empty; all hold the same content. The first is written, the others copied."""
@@ -56,6 +59,8 @@ class Snapshot:
     base: Base | None
     base_limit: int
     keys: tuple[Key, ...]
+    appends: bool = False
+    """All it adds to the base was appended (O_APPEND), so that it would do as well behind another version."""
 
 
 @dataclass(slots=True)
@@ -75,18 +80,22 @@ class Content:
     """
 
     __slots__ = (
+        "appended",
         "base",
         "base_limit",
         "budget",
         "changed",
         "charged",
         "clean",
+        "edited",
         "error",
         "frozen",
+        "frozen_edited",
         "frozen_limit",
         "live",
         "lock",
         "part_size",
+        "rebased",
         "rest",
         "shipper",
         "shipping",
@@ -108,6 +117,12 @@ class Content:
         self.clean = Extents()
         self.changed = base is None
         """The object must be written: there is no base, or size or bytes differ from it."""
+        self.appended = False
+        """Its writers append (O_APPEND)."""
+        self.edited = self.frozen_edited = False
+        """Something else than an append was done since the last commit began; and before it, since the one before."""
+        self.rebased = False
+        """Appends went behind another writer's: the kernel takes the file for shorter, or longer, than it is."""
         self.spreading = False
         """A commit is copying what it stored at the first name to the others."""
         self.rest = False
@@ -147,8 +162,12 @@ class Content:
             return any(number in self.shipping for number in range(first, last + 1))
         return any(first <= number <= last for number in self.shipping)
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes, *, append: bool = False) -> None:
         """Puts `data` on top. The caller made sure that nothing it touches is shipped."""
+        if append:
+            self.appended = True
+        else:
+            self.edited = True
         self.live.write(offset, data)
         self.size = max(self.size, offset + len(data))
         self.changed = True
@@ -162,7 +181,7 @@ class Content:
             self.base_limit = min(self.base_limit, size)
             self._keep_clean(size)
         self.size = size
-        self.changed = True
+        self.edited = self.changed = True
         self.settle()
 
     def settle(self) -> None:
@@ -210,26 +229,71 @@ class Content:
 
     # -- committing ------------------------------------------------------------------------------------------
 
-    def freeze(self, max_parts: int) -> Snapshot:
+    def freeze(self, max_parts: int, *, late_meta: bool = True) -> Snapshot:
         """What is dirty now becomes what the commit stores; new writes go on top of it.
 
         A stream takes `max_parts` parts and no more: what lies past them is the `rest`, for a commit of its own.
+        Without `late_meta` the store would take a copy to change what a stream was begun with.
         """
         assert self.frozen is None, "a commit is running"
         size = self.size
         if self.stream is not None:
             size = min(size, max_parts * self.part_size)
-        snapshot = Snapshot(size, self.subject.meta(), self.base, self.base_limit, self.subject.keys())
+        snapshot = Snapshot(
+            size,
+            self._meta(late_meta),
+            self.base,
+            self.base_limit,
+            self.subject.keys(),
+            self._only_appended(),
+        )
+        self.edited, self.frozen_edited = False, self.edited
         self.frozen, self.live = self.live, self.live.split(size)
         self.frozen_limit = size
         self.rest = self.changed = size < self.size
         return snapshot
+
+    def _meta(self, late_meta: bool) -> ObjectMeta:
+        meta = self.subject.meta()
+        if (
+            late_meta
+            or self.stream is None
+            or meta == self.stream.meta
+            or not self.subject.accept(self.stream.meta)
+        ):
+            return meta
+        return self.stream.meta
+
+    def _only_appended(self) -> bool:
+        whole = self.base_limit == (self.base.size if self.base else 0)
+        return self.appended and not self.edited and whole and not self.rest
+
+    def append_to(self, snapshot: Snapshot, info: ObjectInfo) -> Snapshot | None:
+        """Puts what was appended behind another version of the object; None if there is more than that to it.
+
+        To be called while the snapshot is frozen. Nothing of it is in an upload afterwards but what is still here.
+        """
+        assert self.frozen is not None
+        if not snapshot.appends or self.edited or self.shipping or self.rest:
+            return None
+        by = info.size - snapshot.base_limit
+        for extents in (self.frozen, self.live):
+            extents.shift(by)
+        self.base = Base(info.key, info.etag, info.size)
+        self.base_limit = info.size
+        self.frozen_limit += by
+        self.size += by
+        self.rebased = True
+        self.clean = Extents()
+        self._keep_clean(0)
+        return replace(snapshot, size=snapshot.size + by, base=self.base, base_limit=info.size)
 
     def thaw(self) -> None:
         """The commit failed: what it was storing is dirty again, under what was written meanwhile."""
         assert self.frozen is not None
         frozen, self.frozen = self.frozen, None
         self.changed = True
+        self.edited |= self.frozen_edited
         if self.error is None:
             frozen.cut(self.frozen_limit)
             frozen.overlay(self.live)

@@ -175,6 +175,11 @@ class Extents:
         self.cut(offset)
         return upper
 
+    def shift(self, by: int) -> None:
+        """Moves everything; nothing may come to lie before 0."""
+        assert not self._starts or self._starts[0] + by >= 0, "before the beginning"
+        self._starts = [start + by for start in self._starts]
+
     def overlay(self, upper: Extents) -> None:
         """Puts everything of `upper` on top of this."""
         for start, buf in upper:

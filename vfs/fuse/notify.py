@@ -22,7 +22,7 @@ class Notifier:
     """One thread between `start` and `stop`."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[tuple[Ino, bytes] | None] = queue.Queue(QUEUE)
+        self._queue: queue.Queue[tuple[Ino, bytes | None] | None] = queue.Queue(QUEUE)
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
         self.skipped = 0
 
@@ -35,12 +35,23 @@ class Notifier:
 
     def name_gone(self, parent: Ino, name: bytes) -> None:
         """The kernel's dentry is no longer true."""
+        self._put(parent, name)
+
+    def attributes_changed(self, ino: Ino) -> None:
+        """What the kernel was told of an inode is no longer true. Its pages stay: it may be open."""
+        self._put(ino, None)
+
+    def _put(self, ino: Ino, name: bytes | None) -> None:
         try:
-            self._queue.put_nowait((parent, name))
+            self._queue.put_nowait((ino, name))
         except queue.Full:
             self.skipped += 1
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
+            ino, name = item
             with contextlib.suppress(OSError):  # ENOENT: the kernel did not know it; ENOTCONN: unmounted
-                pyfuse3.invalidate_entry(*item)
+                if name is None:
+                    pyfuse3.invalidate_inode(ino, attr_only=True)
+                else:
+                    pyfuse3.invalidate_entry(ino, name)

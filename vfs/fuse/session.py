@@ -47,6 +47,7 @@ async def serve(fs: FileSystem, config: Config, *, on_ready: Callable[[], None])
     heartbeat = Heartbeat(statfs_of(config.mountpoint))
     heartbeat.start()
     fs.dropped = notifier.name_gone
+    fs.outdated = notifier.attributes_changed
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(heartbeat.beat)

@@ -29,6 +29,9 @@ from vfs.types import ETag, Key
 
 Changes = _attributes.Changes
 
+CLEANUP_SECONDS = 10.0
+"""How long an unmount waits for uploads to be aborted and orphans to be deleted; `agentfs gc` finds the rest."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileSystemStatistics:
@@ -97,6 +100,7 @@ class FileSystem(Volume):
                         await self.drain()
                     except VfsError as error:
                         self.last_error = str(error)
+                    await self.background.finished(CLEANUP_SECONDS)
                 nursery.cancel_scope.cancel()
         self.background.close()
 

@@ -53,6 +53,7 @@ async def setattr_(volume: Volume, ino: Ino, changes: Changes, fh: Fh | None, ca
                 raise IsDirectory(f"inode {ino}")
             await resize(volume, inode, volume.content(inode), changes.size, caller.uid)
         inode.attr = _applied(inode.attr, changes)
+        inode.times_set |= changes.mtime_ns is not None or changes.atime_ns is not None
         await _settle(volume, inode, before, resized=changes.size is not None and fh is None)
 
     await _on_current(volume, inode, change)

@@ -43,6 +43,8 @@ async def open_inode(volume: Volume, inode: Inode, flags: int, caller: Caller) -
     content = volume.content(inode)
     reader = Reader(volume.store, volume.read_ahead)
     handle = FileHandle(volume.handles.reserve(), inode, content, reader, flags, caller.uid)
+    if handle.appends and handle.can_write and not inode.writers:
+        content.appended = True
     volume.handles.add_file(handle)
     try:
         if flags & os.O_TRUNC:
@@ -90,7 +92,13 @@ async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
     await volume.budget.room(len(data))
     await _bring_home(volume, inode, content, offset, end)
     content.raise_error()
-    content.write(offset, data)
+    if handle.appends and content.rebased:  # the kernel does not know yet where the end is
+        offset = content.size
+        if content.shipped(offset, offset + len(data)):
+            return await write(volume, fh, offset, data)
+        end = offset + len(data)
+    content.write(offset, data, append=handle.appends)
+    inode.times_set = False
     now = now_ns()
     mode = without_privileges(inode.attr) if handle.uid else inode.attr.mode
     inode.attr = replace(inode.attr, mode=mode, size=content.size, mtime_ns=now, ctime_ns=now)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
 from vfs.data.content import Base
 from vfs.errors import IsDirectory, NotDirectory, NotEmpty, NotFound, NotPermitted
-from vfs.layout import decode_name
+from vfs.layout import PLACEHOLDER, decode_name
 from vfs.meta.attrs import now_ns
 from vfs.meta.cache import Entry
 from vfs.store.base import ObjectInfo
@@ -42,8 +43,10 @@ async def rmdir(volume: Volume, parent: Ino, name: bytes) -> None:
         async with volume.paths.moving((inode,), directory):
             if directory.children.get(text) is not inode:
                 continue
-            await require_empty(volume, inode)
+            placeholders = await require_empty(volume, inode)
             await volume.mark(directory)
+            for key in placeholders:
+                await volume.store.delete(key)
             if inode.marker:
                 await volume.store.delete(volume.layout.dir_key(inode.path()))
             await forget_name(volume, directory, text)
@@ -66,14 +69,19 @@ async def find(volume: Volume, directory: Inode, name: str) -> Inode:
     return inode
 
 
-async def require_empty(volume: Volume, inode: Inode) -> None:
-    """Raises NotEmpty when anything lies under a directory: here, or in the store at this moment."""
+async def require_empty(volume: Volume, inode: Inode) -> Sequence[Key]:
+    """Raises NotEmpty when anything lies under a directory: here, or in the store at this moment.
+
+    Returns what does not count, and must go with the directory so that this does not come back.
+    """
     if any(child.busy for child in inode.children.values()):
         raise NotEmpty(inode.path())
     key = volume.layout.dir_key(inode.path())
-    page = await volume.store.list(key, limit=2)
-    if any(info.key != key for info in page.objects):
+    page = await volume.store.list(key, limit=3)
+    below = [info.key for info in page.objects if info.key != key]
+    if any(found != key + PLACEHOLDER for found in below):
         raise NotEmpty(inode.path())
+    return below
 
 
 async def drop_object(volume: Volume, directory: Inode, name: str, inode: Inode) -> None:
