@@ -106,3 +106,10 @@ def swift() -> Iterator[Swift]:
 def s3(request: pytest.FixtureRequest) -> Server:
     """What tests take that want some S3: MiniStack, unless AGENTFS_TEST_S3 names another."""
     return given() or request.getfixturevalue("ministack").server
+
+
+@pytest.fixture(params=["s3", "swift"])
+def any_s3(request: pytest.FixtureRequest) -> Server:
+    """Once on each kind of S3: one with conditional writes, and a stricter one without."""
+    found = request.getfixturevalue(request.param)
+    return found.server if isinstance(found, Swift) else found
