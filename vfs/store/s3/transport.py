@@ -73,9 +73,8 @@ class WireBody(io.BytesIO):
     def __iter__(self) -> Iterator[Buffer]:  # type: ignore[override]
         return self.pieces()
 
-    async def __aiter__(self) -> AsyncIterator[Buffer]:
-        for piece in self.pieces():
-            yield piece
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        return _Pieces(self.pieces())
 
     def read(self, size: int | None = -1) -> bytes:
         wanted = self._length - self._at if size is None or size < 0 else size
@@ -105,6 +104,22 @@ class WireBody(io.BytesIO):
             # bytes, not a view of them: h11 passes exactly those on without a copy
             yield view[skip:] if skip or not isinstance(original, bytes) else original
             skip = 0
+
+
+class _Pieces:
+    """Plain iteration. trio warns of an async generator that is left halfway, as by a connection that breaks."""
+
+    def __init__(self, pieces: Iterator[Buffer]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            raise StopAsyncIteration from None
 
 
 class WireSession(HttpxSession):  # type: ignore[misc]
