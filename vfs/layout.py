@@ -7,6 +7,7 @@ with a slash at its end. Bookkeeping lives under `users/u1/.agentfs/`, which no 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vfs.errors import ConfigError, NameNotText, NameTooLong, NotPermitted
@@ -17,6 +18,9 @@ ROOTS = ("workspace", "memory")
 
 NAME_MAX = 255
 """Bytes of UTF-8 in one name."""
+
+PLACEHOLDER = ".emptyFolderPlaceholder"
+"""What Supabase Storage puts into a directory that would else vanish: not shown, and removed with the directory."""
 
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 
@@ -47,6 +51,7 @@ class Layout:
 
     user: str
     max_key: int = 1024
+    key_size: Callable[[str], int] = lambda key: len(key.encode())
 
     @property
     def prefix(self) -> str:
@@ -70,7 +75,7 @@ class Layout:
         return key[len(self.prefix) :].rstrip("/")
 
     def _checked(self, key: str) -> Key:
-        size = len(key.encode())
+        size = self.key_size(key)
         if size > self.max_key:
             raise NameTooLong(f"object key of {size} bytes; the store's limit is {self.max_key}")
         return Key(key)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.stores import MAKERS, SERVERS
+from tests.contract.stores import MAKERS, OPTIONS, SERVERS
 from tests.servers.server import Server
 from vfs.store.base import ObjectStore
 from vfs.store.s3 import Location, S3Store
@@ -39,7 +39,9 @@ def make_store(
     for name, value in server.env.items():
         monkeypatch.setenv(name, value)
     unique = secrets.token_hex(8)
-    return lambda: S3Store(Location.parse(server.store_url(f"{unique}-{next(serial)}")))
+    return lambda: S3Store(
+        Location.parse(server.store_url(f"{unique}-{next(serial)}", **OPTIONS.get(maker, {})))
+    )
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ import pytest
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.servers.server import Server
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
+from vfs.store.breaker import Breaker
 from vfs.store.layers import Deadline, Limit
 from vfs.store.local import LocalStore
 from vfs.store.metered import Metered
+from vfs.store.retry import Retry
+from vfs.store.s3.keys import Keys
 from vfs.types import Key
 
 META = ObjectMeta({"mode": "33188", "mtime": "1700000000.123456789"}, "text/plain")
@@ -29,13 +32,23 @@ MAKERS: Mapping[str, Callable[[Path], ObjectStore]] = {
     "local-sidecars": lambda root: LocalStore(root, fsync=False, xattr=False),
     "local-durable": LocalStore,
     "faults-off": lambda root: FaultStore(MemoryStore()),
-    "layers": lambda root: Metered(Limit(Deadline(MemoryStore(), 60.0), 4)),
+    "layers": lambda root: Metered(Retry(Breaker(Limit(Deadline(MemoryStore(), 60.0), 4), 60.0), 60.0)),
 }
 
 SERVERS: Mapping[str, Callable[[pytest.FixtureRequest], Server]] = {
-    "s3": lambda request: request.getfixturevalue("ministack").server,
+    "s3": lambda request: request.getfixturevalue("s3"),
+    "s3-restricted": lambda request: request.getfixturevalue("s3"),
 }
 """S3 stores, by the server they are on; each store is a prefix of its own in the server's bucket."""
+
+Order = Callable[[str], bytes]
+ORDERS: Mapping[str, Order] = {
+    "s3-restricted": lambda key: Keys(restricted=True).stored_prefix(key).encode(),
+}
+"""By what listings are sorted, where it is not the key itself."""
+
+OPTIONS: Mapping[str, Mapping[str, str]] = {"s3-restricted": {"keys": "restricted"}}
+"""Options of their URLs."""
 
 RENAMING = ("memory-disk-like", "local", "local-sidecars", "local-durable")
 EXCHANGING = ("memory-disk-like", "local", "local-durable")

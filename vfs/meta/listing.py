@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vfs.errors import NameNotText, NameTooLong
-from vfs.layout import Layout, decode_name
+from vfs.layout import PLACEHOLDER, Layout, decode_name
 from vfs.meta.cache import Entry, MetaCache
 from vfs.store.base import ObjectStore
 
@@ -63,7 +63,7 @@ class Listing:
 
 def _name(text: str) -> str | None:
     """A key's last component as a name of the mount; None for what no directory can show."""
-    if text in ("", ".", "..") or "/" in text or "\0" in text:
+    if text in ("", ".", "..", PLACEHOLDER) or "/" in text or "\0" in text:
         return None
     try:
         return decode_name(text.encode())

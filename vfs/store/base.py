@@ -8,7 +8,7 @@ Bodies are handed over as sequences of buffers, so that file data is never joine
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
@@ -50,7 +50,9 @@ class Capabilities:
     """Largest object for `copy` and largest range for `copy_part`."""
     max_object: int = 5 * 1024 * GIB
     max_key: int = 1024
-    """Bytes of UTF-8."""
+    """Bytes, as `key_size` counts them."""
+    key_size: Callable[[str], int] = field(default=lambda key: len(key.encode()), compare=False)
+    """Bytes that a key takes in the store: of UTF-8, or more where it must encode them."""
     max_metadata: int = 2048
     """Bytes of user metadata, names and values together."""
 
@@ -88,9 +90,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page, in UTF-8 byte order of keys. `prefixes` are the rolled-up keys that end in the delimiter.
+    """One page, in UTF-8 byte order of keys as the store has them.
 
-    `token` continues after this page; None when it was the last one.
+    `prefixes` are the rolled-up keys that end in the delimiter. `token` continues after this page; None when it
+    was the last one.
     """
 
     objects: Sequence[ObjectInfo]

@@ -24,9 +24,9 @@ class Bucket:
     def __init__(self, location: Location, connections: int) -> None:
         self.location = location
         self.client = Client(location, connections)
-        self.keys = Keys(location.prefix)
+        self.keys = Keys(location.prefix, restricted=location.keys == "restricted")
         self.found = Findings()
-        self.capabilities = Capabilities(max_key=self.keys.longest)
+        self.capabilities = Capabilities(max_key=self.keys.longest, key_size=self.keys.size)
         self._everywhere, self._creating = _added(location)
 
     def learn(self, found: Findings) -> None:

@@ -107,6 +107,13 @@ class S3Store:
     async def list(
         self, prefix: str, *, delimiter: str = "", token: str | None = None, limit: int = 1000
     ) -> ListPage:
+        while True:
+            page = await self._page(prefix, delimiter, token, limit)
+            if page.objects or page.prefixes or page.token is None:
+                return page
+            token = page.token  # nothing on it but keys that others wrote and this encoding never makes
+
+    async def _page(self, prefix: str, delimiter: str, token: str | None, limit: int) -> ListPage:
         keys = self._bucket.keys
         params: dict[str, Any] = {"ContinuationToken": token} if token else {}
         if delimiter:
@@ -119,15 +126,15 @@ class S3Store:
             **params,
         )
         objects = [
-            ObjectInfo(
-                keys.mounted(decoded(entry["Key"])),
-                int(entry["Size"]),
-                etag(entry["ETag"]),
-                ns(entry.get("LastModified")),
-            )
+            ObjectInfo(key, int(entry["Size"]), etag(entry["ETag"]), ns(entry.get("LastModified")))
             for entry in answer.get("Contents", ())
+            if (key := keys.mounted(decoded(entry["Key"]))) is not None
         ]
-        prefixes = [keys.mounted(decoded(entry["Prefix"])) for entry in answer.get("CommonPrefixes", ())]
+        prefixes = [
+            key
+            for entry in answer.get("CommonPrefixes", ())
+            if (key := keys.mounted(decoded(entry["Prefix"]))) is not None
+        ]
         more = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
         return ListPage(objects, prefixes, more)
 
@@ -142,11 +149,12 @@ class S3Store:
         for key in keys:
             if not fits_xml(key):
                 failures |= await self._delete_alone(key)
-        objects = [{"Key": bucket.keys.stored(key)} for key in keys if fits_xml(key)]
-        if objects:
+        stored = {bucket.keys.stored(key): key for key in keys if fits_xml(key)}
+        if stored:
+            objects = [{"Key": name} for name in stored]
             answer = await bucket.call("delete_objects", Delete={"Objects": objects, "Quiet": True})
             for entry in answer.get("Errors", ()):
-                key = bucket.keys.mounted(entry["Key"])
+                key = stored.get(entry.get("Key", ""), keys[0])
                 failures[key] = StoreFailure(key, f"{entry.get('Code', '')} {entry.get('Message', '')}")
         return failures
 

@@ -89,7 +89,8 @@ class Uploads:
             )
             for entry in answer.get("Uploads", ()):
                 key = keys.mounted(decoded(entry["Key"]))
-                found.append(Upload(key, UploadId(entry["UploadId"]), ns(entry.get("Initiated"))))
+                if key is not None:
+                    found.append(Upload(key, UploadId(entry["UploadId"]), ns(entry.get("Initiated"))))
             if not answer.get("IsTruncated") or not answer.get("Uploads"):
                 return found
             marker = {
