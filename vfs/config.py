@@ -47,7 +47,9 @@ class Config:
     """Attributes kept in the process, by least recent use."""
 
     store_timeout: float = 60.0
-    """Longest a program waits for one answer of the store before it gets EIO."""
+    """Longest a program waits for one answer of the store, however often it is asked, before it gets EIO."""
+    attempt_timeout: float = 15.0
+    """Longest wait for the answer to one attempt, beside a second for each MiB that it moves."""
     space_timeout: float = 300.0
     """Longest a writer waits for room under `ram_limit` before it gets EIO."""
 

@@ -81,7 +81,20 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("part_size", values.size(64 * KIB, 512 * MIB), "SIZE", "Size of one uploaded part.", False),
     Setting("uploads", values.count(1, 128), "N", "Uploads at once.", False),
     Setting("read_ahead", values.size(0, 1 << 30), "SIZE", "Largest window read ahead of one reader.", False),
-    Setting("store_timeout", values.duration(1), "TIME", "Longest wait for one answer of the store.", False),
+    Setting(
+        "store_timeout",
+        values.duration(1),
+        "TIME",
+        "Longest wait for one answer of the store, retries included.",
+        False,
+    ),
+    Setting(
+        "attempt_timeout",
+        values.duration(1),
+        "TIME",
+        "Longest wait before a request is made again (S3).",
+        False,
+    ),
     Setting("space_timeout", values.duration(1), "TIME", "Longest wait of a writer for room in RAM.", False),
     Setting(
         "path_timeout", values.duration(1), "TIME", "Longest wait for a rename of a directory above.", False

@@ -12,6 +12,7 @@ from vfs.config import Config
 from vfs.errors import ConfigError, StoreError
 from vfs.layout import Layout
 from vfs.store.base import ObjectStore
+from vfs.store.breaker import Breaker
 from vfs.store.layers import Deadline, Limit, innermost
 from vfs.store.local import LocalStore
 from vfs.store.metered import Metered
@@ -34,10 +35,15 @@ START_SECONDS = 5.0
 def open_store(url: str, config: Config) -> ObjectStore:
     """The store at `url` ("" is the embedded default). Nothing is asked of it yet: see `prepare`.
 
-    From the outside in: Metered sees what callers see, Limit bounds the calls at work, Deadline each of them.
+    From the outside in: Metered sees what callers see, Retry repeats, Breaker leaves a store alone that does not
+    answer, Limit bounds the calls at work, Deadline each of them. What a disk answers needs none of the middle ones.
     Raises ConfigError, one line that says what is allowed.
     """
-    return Metered(Limit(Deadline(_innermost(url), config.store_timeout), AT_ONCE))
+    inner = _innermost(url)
+    if isinstance(inner, LocalStore):
+        return Metered(Limit(Deadline(inner, config.store_timeout), AT_ONCE))
+    attempts = Limit(Deadline(inner, config.attempt_timeout), AT_ONCE)
+    return Metered(Retry(Breaker(attempts, config.store_timeout), config.store_timeout))
 
 
 async def prepare(store: ObjectStore, config: Config) -> None:
