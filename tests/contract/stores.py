@@ -12,11 +12,9 @@ from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.servers.server import Server
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
 from vfs.store.breaker import Breaker
-from vfs.store.breaker import Breaker
 from vfs.store.layers import Deadline, Limit
 from vfs.store.local import LocalStore
 from vfs.store.metered import Metered
-from vfs.store.retry import Retry
 from vfs.store.retry import Retry
 from vfs.store.s3.keys import Keys
 from vfs.types import Key
