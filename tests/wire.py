@@ -37,6 +37,9 @@ class Reply:
         return "\r\n".join([*lines, "", ""]).encode()
 
 
+TLS = b"\x16"
+"""First byte of a TLS handshake, which this does not speak."""
+
 Answer = Callable[[Seen], Reply]
 
 
@@ -74,7 +77,7 @@ async def _serve(served: Wire, answer: Answer, stream: trio.SocketStream) -> Non
         while True:
             while b"\r\n\r\n" not in buffered:
                 more = await stream.receive_some(1 << 20)
-                if not more:
+                if not more or more[:1] == TLS:
                     return
                 buffered += more
             head, _, buffered = buffered.partition(b"\r\n\r\n")

@@ -8,6 +8,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from vfs.errors import StoreUnavailable
 from vfs.store.base import ObjectInfo, ObjectMeta
 from vfs.types import ETag, Key
 
@@ -17,6 +18,14 @@ SECOND = 10**9
 def etag(text: str) -> ETag:
     """Without the quotes that HTTP puts around it; some stores leave them out."""
     return ETag(text.removeprefix("W/").strip('"'))
+
+
+def new_etag(answer: Mapping[str, Any], about: str) -> ETag:
+    """Of what a call has stored. Raises StoreUnavailable for an answer that does not confirm that it has."""
+    told = answer.get("ETag")
+    if not told:
+        raise StoreUnavailable(f"{about}: the store says success and does not tell the ETag")
+    return etag(told)
 
 
 def quoted(tag: ETag) -> str:

@@ -200,9 +200,9 @@ def _unanswered(error: Exception, what: str) -> VfsError:
             "this machine's DNS",
             uncertain=False,
         )
-    refused = isinstance(
-        error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
-    )
+    if isinstance(error, boto.ConnectTimeoutError):
+        return StoreUnavailable(f"{what}: no connection to {_endpoint(error)} in time", uncertain=False)
+    refused = isinstance(error, (boto.EndpointConnectionError, boto.ProxyConnectionError))
     if any(isinstance(one, ssl.SSLError) for one in chain):
         return StoreUnavailable(
             f"{what}: TLS failed: {_root(chain)}: is the endpoint https?", uncertain=False

@@ -20,7 +20,7 @@ from vfs.store.base import (
     Upload,
     Usage,
 )
-from vfs.store.s3.answers import described, etag, ns, quoted, stored_ns, whole_size
+from vfs.store.s3.answers import described, etag, new_etag, ns, quoted, stored_ns, whole_size
 from vfs.store.s3.bucket import Bucket, frozen
 from vfs.store.s3.download import received
 from vfs.store.s3.faults import RangeRefused
@@ -102,7 +102,9 @@ class S3Store:
             )
         except ObjectNotFound as error:
             raise PreconditionFailed(str(error)) from error
-        return ObjectInfo(key, len(content), etag(answer["ETag"]), stored_ns(answer), frozen(meta))
+        return ObjectInfo(
+            key, len(content), new_etag(answer, f"put {key!r}"), stored_ns(answer), frozen(meta)
+        )
 
     async def list(
         self, prefix: str, *, delimiter: str = "", token: str | None = None, limit: int = 1000
@@ -179,9 +181,11 @@ class S3Store:
         answer = await bucket.call(
             "copy_object", Key=bucket.keys.stored(target), **bucket.source(source, if_match), **params
         )
-        result = answer["CopyObjectResult"]
+        result = answer.get("CopyObjectResult", {})
         modified = ns(result.get("LastModified")) or stored_ns(answer)
-        return ObjectInfo(target, UNKNOWN_SIZE, etag(result["ETag"]), modified, meta and frozen(meta))
+        return ObjectInfo(
+            target, UNKNOWN_SIZE, new_etag(result, f"copy {target!r}"), modified, meta and frozen(meta)
+        )
 
     # -- multipart uploads -----------------------------------------------------------------------------------
 

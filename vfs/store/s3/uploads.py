@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vfs.errors import ObjectNotFound, PreconditionFailed, StoreError, UploadNotFound
+from vfs.errors import ObjectNotFound, PreconditionFailed, StoreError, StoreUnavailable, UploadNotFound
 from vfs.store.base import Body, ObjectInfo, ObjectMeta, Part, Upload, UploadId
-from vfs.store.s3.answers import etag, ns, quoted, stored_ns
+from vfs.store.s3.answers import etag, new_etag, ns, quoted, stored_ns
 from vfs.store.s3.bucket import Bucket, frozen
 from vfs.store.s3.keys import decoded
 from vfs.store.s3.transport import WireBody
@@ -25,6 +25,8 @@ class Uploads:
     async def create(self, key: Key, meta: ObjectMeta) -> Upload:
         stored = self._bucket.keys.stored(key)
         answer = await self._bucket.call("create_multipart_upload", Key=stored, **self._bucket.meta(meta))
+        if not answer.get("UploadId"):
+            raise StoreUnavailable(f"create_upload {key!r}: the store says success and does not tell the id")
         upload = Upload(key, UploadId(answer["UploadId"]), stored_ns(answer))
         self._begun[upload.id] = frozen(meta)
         return upload
@@ -33,7 +35,7 @@ class Uploads:
         content = WireBody(body)
         place = self._part(upload, number)
         answer = await self._bucket.call("upload_part", **place, Body=content if len(content) else b"")
-        return Part(number, etag(answer["ETag"]), len(content))
+        return Part(number, new_etag(answer, f"upload_part {upload.key!r}"), len(content))
 
     async def copy_part(
         self, upload: Upload, number: int, source: Key, start: int, length: int, if_match: ETag | None
@@ -48,7 +50,8 @@ class Uploads:
             **bucket.source(source, if_match),
             CopySourceRange=f"bytes={start}-{start + length - 1}",
         )
-        return Part(number, etag(answer["CopyPartResult"]["ETag"]), length)
+        result = answer.get("CopyPartResult", {})
+        return Part(number, new_etag(result, f"copy_part {upload.key!r}"), length)
 
     async def complete(
         self, upload: Upload, parts: Sequence[Part], if_match: ETag | None, if_absent: bool
@@ -68,9 +71,9 @@ class Uploads:
             )
         except ObjectNotFound as error:
             raise PreconditionFailed(str(error)) from error
+        tag = new_etag(answer, f"complete_upload {upload.key!r}")
         size = sum(part.size for part in parts)
-        known = self._begun.pop(upload.id, None)
-        return ObjectInfo(upload.key, size, etag(answer["ETag"]), stored_ns(answer), known)
+        return ObjectInfo(upload.key, size, tag, stored_ns(answer), self._begun.pop(upload.id, None))
 
     async def abort(self, upload: Upload) -> None:
         self._begun.pop(upload.id, None)
