@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from vfs.errors import AttributesTooBig, ObjectNotFound, PreconditionFailed, StoreError
-from vfs.store.base import Capabilities, ObjectInfo, ObjectMeta
+from vfs.store.base import Capabilities, Fetched, ObjectInfo, ObjectMeta
 from vfs.store.s3.answers import described, quoted
 from vfs.store.s3.client import Client
 from vfs.store.s3.keys import Keys
@@ -46,7 +46,13 @@ class Bucket:
     async def call(self, operation: str, **params: Any) -> Any:
         """One request. Raises only VfsErrors."""
         added = {**self._everywhere, **self._creating} if operation in _CREATING else self._everywhere
-        return await self.client.call(operation, **params, **added)
+        return await self.client.call(operation, {**params, **added})
+
+    async def fetch(self, take: Callable[[Any], Awaitable[Fetched]], **params: Any) -> Fetched:
+        """A GET; `take` reads the answer's body."""
+        answer = await self.client.call("get_object", {**params, **self._everywhere}, take)
+        assert isinstance(answer, Fetched)
+        return answer
 
     async def head(self, key: Key, if_match: ETag | None = None) -> ObjectInfo:
         params = {} if if_match is None else {"IfMatch": quoted(if_match)}

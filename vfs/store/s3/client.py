@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -33,6 +33,7 @@ for _name in ("aiobotocore", "botocore", "httpx2", "httpcore2"):
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 Stamps = tuple[tuple[int, int], ...]
 
 _MODELS = Loader(include_default_search_paths=True)
@@ -64,15 +65,19 @@ class Client:
     _look_at: float = 0.0
     _lock: trio.Lock = field(default_factory=trio.Lock)
 
-    async def call(self, operation: str, **params: Any) -> Any:
+    async def call(
+        self, operation: str, params: Mapping[str, Any], take: Callable[[Any], Awaitable[T]] | None = None
+    ) -> Any:
         """The parsed answer of an operation by its botocore method name, e.g. `head_object`.
 
-        Raises only VfsErrors.
+        `take` makes something else of it, e.g. reads its body, while the connection is still there. Raises only
+        VfsErrors.
         """
         about = _about(operation, params)
         try:
             async with self._borrowed() as client:
-                return await getattr(client, operation)(Bucket=self.location.bucket, **params)
+                answer = await getattr(client, operation)(Bucket=self.location.bucket, **params)
+                return answer if take is None else await take(answer)
         except FOREIGN as error:
             reason = translated(error, about)
             if isinstance(reason, StoreDenied):

@@ -73,13 +73,16 @@ class S3Store:
         params: dict[str, Any] = {} if if_match is None else {"IfMatch": quoted(if_match)}
         if start or length is not None:
             params["Range"] = f"bytes={start}-{'' if length is None else start + length - 1}"
+
+        async def take(answer: Any) -> Fetched:
+            data = await received(answer, start, length, f"get_object {key!r}")
+            return Fetched(described(key, answer, whole_size(answer)), data)
+
         try:
-            answer = await self._bucket.call("get_object", Key=self._bucket.keys.stored(key), **params)
+            return await self._bucket.fetch(take, Key=self._bucket.keys.stored(key), **params)
         except RangeRefused:
             # S3 tells nothing else of the object in this answer
             return Fetched(await self._bucket.head(key, if_match), b"")
-        info = described(key, answer, whole_size(answer))
-        return Fetched(info, await received(answer, start, length, f"get_object {key!r}"))
 
     async def put(
         self,
