@@ -14,19 +14,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
 from vfs.config import Config
-from vfs.daemon import values
+from vfs.daemon.flags import as_seconds, directories, setting_options
 from vfs.daemon.mount_options import is_helper_call, parse_helper_call, parse_options
 from vfs.daemon.readiness import Readiness
-from vfs.daemon.settings import SETTINGS, FlagError, resolve, show_default
+from vfs.daemon.settings import FlagError, resolve
 from vfs.errors import ConfigError, VfsError
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 NAME = "agentfs"
 SHELLS = ("bash", "zsh", "fish")
@@ -40,33 +38,6 @@ def version() -> str:
         return metadata.version("agentfs-mount")
     except metadata.PackageNotFoundError:
         return "0+checkout"
-
-
-def as_seconds(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    """30, 500ms, 5m"""
-    try:
-        return None if text is None else values.duration(0)(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not allowed: {error}") from error
-
-
-def directories(_context: click.Context, _argument: click.Parameter, begun: str) -> list[CompletionItem]:
-    """For the shell to complete. click.Path does that as well, and a stat of it, which hangs on a stuck mount."""
-    return [CompletionItem(begun, type="dir")]
-
-
-def setting_options(command: F) -> F:
-    """A click option for every setting that has a flag. All are text: the table parses them."""
-    for setting in reversed(SETTINGS):
-        if setting.on_command_line:
-            default = show_default(setting)
-            text = setting.help + (f" Default: {default}." if default and not setting.is_switch else "")
-            if setting.is_switch:
-                option = click.option(setting.flag, setting.name, is_flag=True, default=None, help=text)
-            else:
-                option = click.option(setting.flag, setting.name, metavar=setting.metavar, help=text)
-            command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -207,6 +178,42 @@ def doctor(store: str | None, config_file: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--user", metavar="ID", help="Whose; the one that is set if none is named.")
+@click.option("--store", metavar="URL", help="The store, instead of the one that is set.")
+@click.option("--config", "config_file", metavar="FILE", default="", help="Settings file to read.")
+@click.option("--older-than", callback=as_seconds, default="1d", metavar="TIME", help="Default: 1d.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+def gc(user: str | None, store: str | None, config_file: str, older_than: float, dry_run: bool) -> None:
+    """Remove what mounts that were killed left in the store.
+
+    Unfinished uploads, nameless files, probe objects: each mount removes those of over a week by itself.
+    What a program may still use is younger than TIME.
+
+    \b
+    Examples:
+      agentfs gc --user u1 --dry-run
+      agentfs gc --user u1 --store s3://bucket/prefix --older-than 6h
+    """
+    from vfs.daemon.collecting import collect
+    from vfs.daemon.values import show_duration
+
+    flags = {name: value for name, value in (("user", user), ("store", store)) if value}
+    config = resolve(Path("/"), flags, config_file=config_file)
+    verb = "would remove" if dry_run else "removed"
+    report = collect(
+        config,
+        older_than,
+        dry_run=dry_run,
+        tell=lambda item: click.echo(f"{item.kind} {item.key} ({show_duration(item.age)} old)"),
+    )
+    for item, reason in report.failed:
+        complain(f"{item.kind} {item.key}: {reason}")
+    click.echo(f"{verb} {len(report.found) - len(report.failed)} of user {config.user}")
+    if report.failed:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 def completion(shell: str | None) -> None:
     """Print the completion script of a shell; yours if none is named.
@@ -280,9 +287,14 @@ def serve(config: Config) -> None:
         try:
             await prepare(store, config)
             fs = FileSystem(store, config)
+
+            async def serve_kernel(ready: Callable[[], None]) -> None:
+                fs.tidy()
+                await session.serve(fs, config, on_ready=ready)
+
             engine = Engine(
                 fs,
-                serve=lambda ready: session.serve(fs, config, on_ready=ready),
+                serve=serve_kernel,
                 stop=session.stop_serving,
                 requests=session.request_statistics,
             )

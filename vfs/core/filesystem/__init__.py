@@ -16,6 +16,7 @@ from vfs.core.filesystem import files as _files
 from vfs.core.filesystem import lookup as _lookup
 from vfs.core.filesystem import remove as _remove
 from vfs.core.filesystem import rename as _rename
+from vfs.core.garbage import AT_MOUNT, Garbage
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
 from vfs.data.budget import BudgetStatistics
@@ -124,6 +125,14 @@ class FileSystem(Volume):
             return (await self.store.put(key, (), meta)).etag
         except PreconditionFailed:
             return None
+
+    def tidy(self) -> None:
+        """Removes what mounts of this user that were killed left behind, in the background."""
+        if not self.config.read_only:
+            self.background.spawn(self._tidy)
+
+    async def _tidy(self) -> None:
+        await Garbage(self.store, self.layout).collect(AT_MOUNT)
 
     async def drain(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Makes everything durable. `progress` gets the files and bytes left. Raises the first failure."""

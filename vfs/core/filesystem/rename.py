@@ -6,11 +6,10 @@ an interruption leaves both names and never neither, and a second try finishes i
 
 from __future__ import annotations
 
-import secrets
-
 import trio
 
 from vfs.core.filesystem.remove import copy_aside, find, forget_name, read_from, require_empty
+from vfs.core.garbage import exchange_key
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
 from vfs.errors import (
@@ -271,7 +270,7 @@ class _Move:
     async def _three_moves(self, target: Inode, target_key: Key) -> None:
         volume = self.volume
         slash = "/" if self.source.attr.is_dir else ""
-        aside = Key(volume.layout.private_key("exchange", secrets.token_hex(8)) + slash)
+        aside = Key(exchange_key(volume.layout, self.source_path) + slash)
         to_source = self._key(target, self.source_path)
         await self._transfer(self.source_key, aside)
         etags = await self._transfer(target_key, to_source)
