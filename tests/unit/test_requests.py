@@ -7,6 +7,7 @@ import stat
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,25 @@ async def test_changing_a_large_object(offset: int, most: int, parts: int) -> No
         assert sum(asked.values()) <= most
         assert asked.get("upload_part", 0) + asked.get("get", 0) <= parts
         assert await d.stored("f") == content[:offset] + b"n" * 200 + content[offset + 200 :]
+
+
+async def test_parts_of_one_size_where_the_store_wants_that() -> None:
+    """Clean ranges are copied part by part then, not as one."""
+    content = os.urandom(10 * PART + 7)
+    memory = MemoryStore(replace(S3_LIKE, equal_parts=True))
+    await memory.put(Key(PATH + "f"), [content], ObjectMeta({"mode": "33188"}))
+    async with desk(memory) as d:
+        assert await d.fs.lookup(d.workspace, b"f")
+        d.asked()
+        await d.write("f", b"n" * 200, at=5 * PART)
+        assert d.asked() == {
+            "create_upload": 1,
+            "copy_part": 10,
+            "get": 1,
+            "upload_part": 1,
+            "complete_upload": 1,
+        }
+        assert await d.stored("f") == content[: 5 * PART] + b"n" * 200 + content[5 * PART + 200 :]
 
 
 async def test_write_temp_sync_rename_over() -> None:

@@ -46,9 +46,10 @@ class Volume:
 
     def __init__(self, store: ObjectStore, config: Config) -> None:
         least = store.capabilities.min_part
-        if config.part_size < least:
-            raise ConfigError(f"part_size {config.part_size}: this store takes {least} at least")
-        self.part_size = max(least, min(config.part_size, config.ram_limit // RAM_PARTS))
+        wanted = store.capabilities.part_size or config.part_size
+        if wanted < least:
+            raise ConfigError(f"part_size {wanted}: this store takes {least} at least")
+        self.part_size = max(least, min(wanted, config.ram_limit // RAM_PARTS))
         """Bytes; smaller than asked for where RAM is small, so that several files can be written at once."""
         self.store = store
         self.config = config

@@ -188,7 +188,8 @@ class Committer:
         """Every part that is not in the upload yet. Clean neighbours become one copy, as large as allowed."""
         size, frozen = content.part_size, content.frozen
         assert frozen is not None
-        longest = self._store.capabilities.max_copy // size * size
+        limits = self._store.capabilities
+        longest = size if limits.equal_parts else limits.max_copy // size * size
         run: Region | None = None
         for start in range(0, snapshot.size, size):
             number, end = start // size + 1, min(start + size, snapshot.size)

@@ -42,6 +42,10 @@ class Capabilities:
     """Listings carry each object's metadata, so that no `head` per entry is needed."""
     late_meta: bool = False
     """`complete_upload` takes the metadata. Elsewhere what `create_upload` was given stays (S3)."""
+    part_size: int = 0
+    """Size of parts to be used with this store; 0: as the mount is configured."""
+    equal_parts: bool = False
+    """All parts of an upload but the last must have the same size (Cloudflare R2)."""
     min_part: int = 5 * MIB
     """Least size of every part but the last."""
     max_parts: int = 10_000

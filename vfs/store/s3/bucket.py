@@ -26,7 +26,12 @@ class Bucket:
         self.client = Client(location, connections)
         self.keys = Keys(location.prefix, restricted=location.keys == "restricted")
         self.found = Findings()
-        self.capabilities = Capabilities(max_key=self.keys.longest, key_size=self.keys.size)
+        self.capabilities = Capabilities(
+            max_key=self.keys.longest,
+            key_size=self.keys.size,
+            part_size=location.part_size,
+            equal_parts=location.equal_parts,
+        )
         self._everywhere, self._creating = _added(location)
 
     def learn(self, found: Findings) -> None:

@@ -26,6 +26,8 @@ class Location:
     profile: str = ""
     addressing: str = "auto"
     checksums: str = "when_required"
+    part_size: int = 0
+    """Bytes; 0: as the mount is configured."""
     equal_parts: bool = False
     sse: str = ""
     sse_key: str = ""
@@ -102,6 +104,14 @@ def _switch(name: str, value: str) -> bool:
     return _one_of("yes", "no")(name, value) == "yes"
 
 
+def _part_size(name: str, value: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,10})([MG]?)", value)
+    size = int(found[1]) * {"": 1, "M": 1 << 20, "G": 1 << 30}[found[2]] if found else 0
+    if not 5 << 20 <= size <= 5 << 30:
+        raise ConfigError(f"store option {name}={value!r}: use a size from 5M to 5G, such as {name}=16M")
+    return size
+
+
 def _token(name: str, value: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{1,2048}", value):
         raise ConfigError(f"store option {name}: a word without blanks is expected")
@@ -126,6 +136,7 @@ _KNOWN: Mapping[str, Callable[[str, str], object]] = {
     "profile": _text,
     "addressing": _one_of("auto", "path", "virtual"),
     "checksums": _one_of("when_required", "when_supported"),
+    "part_size": _part_size,
     "equal_parts": _switch,
     "sse": _one_of("AES256", "aws:kms"),
     "sse_key": _token,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from vfs.errors import ConfigError, ObjectNotFound, PreconditionFailed, StoreError
+from vfs.errors import ConfigError, ObjectNotFound, PreconditionFailed
 from vfs.store.base import ObjectMeta, ObjectStore
 from vfs.types import Key
 
@@ -46,4 +46,6 @@ async def _recorded(store: ObjectStore, key: Key) -> str | None:
     try:
         return str(json.loads(bytes(got.data))["keys"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{key!r} in the store is damaged: delete it and say keys= as it was") from error
+        raise ConfigError(
+            f"{key!r} in the store is damaged: delete it, and mount with keys= as it was"
+        ) from error

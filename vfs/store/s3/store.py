@@ -26,7 +26,7 @@ from vfs.store.s3.download import received
 from vfs.store.s3.faults import RangeRefused
 from vfs.store.s3.keys import decoded, fits_xml
 from vfs.store.s3.location import Location
-from vfs.store.s3.probe import Probing
+from vfs.store.s3.probe import Findings, Probing
 from vfs.store.s3.record import check_record
 from vfs.store.s3.transport import WireBody
 from vfs.store.s3.uploads import Uploads
@@ -49,6 +49,11 @@ class S3Store:
     @property
     def capabilities(self) -> Capabilities:
         return self._bucket.capabilities
+
+    @property
+    def findings(self) -> Findings:
+        """What the store was found to be; before `prepare`, and for AWS itself, all that S3 has."""
+        return self._bucket.found
 
     async def prepare(self, asked: ObjectStore, place: str, *, write: bool) -> None:
         """To be called once before all else: finds out what this store can do and if it was used like this before.
