@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
+
+from vfs.store.s3 import Location, S3Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ async def wire(answer: Answer) -> AsyncIterator[Wire]:
             yield served
         finally:
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def store_on(answer: Answer, options: str = "") -> AsyncIterator[tuple[S3Store, Wire]]:
+    """An S3 store on such a server; `options` are added to its URL, each with its `&`."""
+    async with wire(answer) as served:
+        url = f"s3://bucket?endpoint={served.endpoint}&region=us-east-1{options}"
+        async with aclosing(S3Store(Location.parse(url))) as store:
+            yield store, served
 
 
 def error(code: str, status: int, message: str = "", *, headers: Mapping[str, str] | None = None) -> Reply:
