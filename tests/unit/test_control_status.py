@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 from rich.console import Console
@@ -53,3 +54,10 @@ def test_of_several_mounts_each_has_a_line() -> None:
 
 def test_names_with_brackets_are_no_markup() -> None:
     assert "/mnt/[red]x" in printed({**SERVING, "mountpoint": "/mnt/[red]x"})
+
+
+def test_a_store_that_does_not_answer_is_told() -> None:
+    health = {"state": "away", "cause": "connection refused", "since": time.time() - 90, "retries": 12}
+    line = one_line({**SERVING, "store_health": health, "conflicts": {"appended": 3, "kept": 1}})
+    assert 'retries=12 conflicts=1 store_state="away for 1m 30s: connection refused"' in line
+    assert "store_state" not in one_line({**SERVING, "store_health": {"state": "answering"}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ Report = Mapping[str, Any]
 
 SHOWN = (
     *("user", "store", "pid", "state", "uptime", "open_files", "dirty_files", "dirty_bytes", "ram_used"),
-    *("ram_limit", "rss", "inodes", "cached_attributes", "requests", "log_file", "last_error"),
+    *("ram_limit", "rss", "inodes", "cached_attributes", "requests", "retries", "conflicts", "log_file"),
+    *("store_state", "last_error"),
 )
 """The fields of the display, in order. --json has more."""
 
@@ -133,6 +135,8 @@ def _shown(report: Report) -> list[tuple[str, str]]:
     """Names and values in the order of the display; what is unknown is left out."""
     sizes = ("dirty_bytes", "ram_used", "ram_limit", "rss")
     rows = []
+    health = report.get("store_health") or {}
+    report = {**report, "retries": health.get("retries") or None, "store_state": _store_state(health)}
     for name in SHOWN:
         value = report.get(name)
         if value in (None, "", {}) or (name == "pid" and not value):
@@ -143,10 +147,19 @@ def _shown(report: Report) -> list[tuple[str, str]]:
             text = show_duration(value)
         elif name == "requests":
             text = str(_total(value))
+        elif name == "conflicts":
+            text = str(value.get("kept", 0))
         else:
             text = str(value)
         rows.append((name, text))
     return rows
+
+
+def _store_state(health: Mapping[str, Any]) -> str:
+    """Only what is not as it should be; `--json` has it always."""
+    if health.get("state") != "away":
+        return ""
+    return f"away for {show_duration(max(0.0, time.time() - health.get('since', 0.0)))}: {health.get('cause', '')}"
 
 
 def _total(requests: object) -> int:

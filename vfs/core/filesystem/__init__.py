@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
 import trio
 
 from vfs.core.filesystem import attributes as _attributes
@@ -20,13 +21,17 @@ from vfs.core.garbage import AT_MOUNT, Garbage
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
 from vfs.data.budget import BudgetStatistics
+from vfs.data.conflict import ConflictStatistics
 from vfs.errors import PreconditionFailed, StoreError, VfsError, leading
 from vfs.layout import ROOTS
 from vfs.meta.attrs import Defaults, encode, now_ns
 from vfs.meta.cache import Entry, MetaStatistics
 from vfs.store.base import ObjectMeta
+from vfs.store.health import StoreHealth, health
 from vfs.store.metered import Metered
 from vfs.types import ETag, Key
+
+log = structlog.get_logger()
 
 Changes = _attributes.Changes
 
@@ -50,6 +55,8 @@ class FileSystemStatistics:
     meta: MetaStatistics
     store_calls: dict[str, int]
     """Calls of the store that ended, by name."""
+    store_health: StoreHealth
+    conflicts: ConflictStatistics
     store_errors: dict[str, int]
     """Calls that failed, by the error's name; NotFound and the like are answers and count too."""
 
@@ -132,7 +139,10 @@ class FileSystem(Volume):
             self.background.spawn(self._tidy)
 
     async def _tidy(self) -> None:
-        await Garbage(self.store, self.layout).collect(AT_MOUNT)
+        try:
+            await Garbage(self.store, self.layout).collect(AT_MOUNT)
+        except StoreError as error:
+            log.info("not looked for what killed mounts left behind", error=str(error))
 
     async def drain(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Makes everything durable. `progress` gets the files and bytes left. Raises the first failure."""
@@ -177,6 +187,8 @@ class FileSystem(Volume):
             budget=budget,
             meta=meta,
             store_calls={name: call.ended for name, call in calls.items()},
+            store_health=health(self.store),
+            conflicts=self.committer.conflicts.statistics(),
             store_errors=dict(sum((Counter(call.errors) for call in calls.values()), Counter())),
         )
 

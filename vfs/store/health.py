@@ -1,0 +1,43 @@
+"""How a store is doing, read from the layers around it: for `status` and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vfs.store.base import ObjectStore
+from vfs.store.breaker import Breaker, State
+from vfs.store.layers import Layer
+from vfs.store.retry import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """`state` is "answering" or "away", `cause` why, `since` seconds since the epoch; "" and 0 where nobody watches.
+
+    `retries` counts attempts beyond the first, `settled` lost answers that turned out to be a success.
+    """
+
+    state: str = ""
+    cause: str = ""
+    since: float = 0.0
+    retries: int = 0
+    settled: int = 0
+    given_up: int = 0
+
+
+def health(store: ObjectStore) -> StoreHealth:
+    """What is known at this moment. Asks the store nothing."""
+    state = cause = ""
+    since = 0.0
+    retries = settled = given_up = 0
+    layer = store
+    while isinstance(layer, Layer):
+        if isinstance(layer, Breaker):
+            seen = layer.statistics()
+            away = seen.state is not State.CLOSED
+            state, cause, since = "away" if away else "answering", seen.cause if away else "", seen.since
+        elif isinstance(layer, Retry):
+            tries = layer.statistics()
+            retries, settled, given_up = sum(tries.retries.values()), tries.settled, tries.given_up
+        layer = layer.inner
+    return StoreHealth(state, cause, since, retries, settled, given_up)
