@@ -36,11 +36,17 @@ PAGE_MAX = 1000
 
 
 class S3Store:
-    """Objects in one bucket under one prefix. Connects at its first call."""
+    """Objects in one bucket under one prefix. Connects at its first call.
 
-    def __init__(self, location: Location, *, connections: int = 64) -> None:
+    `findings` are what is known of it; `prepare` finds them out.
+    """
+
+    def __init__(
+        self, location: Location, *, connections: int = 64, findings: Findings | None = None
+    ) -> None:
         self._location = location
         self._bucket = Bucket(location, connections)
+        self._bucket.learn(findings or Findings())
         self._uploads = Uploads(self._bucket)
 
     def __repr__(self) -> str:
