@@ -14,9 +14,10 @@ from tests.fakes import FaultStore, MemoryStore
 from tests.unit.disk import key, mounted
 from vfs.core.handles import TooManyOpen
 from vfs.data.budget import Budget
-from vfs.data.content import Base, Content
+from vfs.data.content import Content
 from vfs.data.read_ahead import IDLE_SECONDS, ReadAhead
 from vfs.data.reader import FIRST_WINDOW, Reader
+from vfs.data.snapshot import Base
 from vfs.errors import AttributesTooBig, StoreUnavailable
 from vfs.meta.attrs import content_type
 from vfs.store.base import ObjectMeta

@@ -23,8 +23,9 @@ from vfs.core.paths import Paths
 from vfs.core.subject import NamedContent
 from vfs.data.budget import Budget
 from vfs.data.commit import Committer
-from vfs.data.content import Base, Content
+from vfs.data.content import Content
 from vfs.data.read_ahead import ReadAhead
+from vfs.data.snapshot import Base
 from vfs.data.stream import Shipper
 from vfs.data.writeback import Writeback
 from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, Stale, VfsError

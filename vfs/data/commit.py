@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
 import trio
 
 from vfs.data.conflict import Conflicts
-from vfs.data.content import Content, Snapshot, Stream
+from vfs.data.content import Content
+from vfs.data.snapshot import Snapshot, Stream
 from vfs.data.stream import Shipper
 from vfs.errors import (
     FileTooBig,
@@ -26,6 +28,7 @@ from vfs.errors import (
     PreconditionFailed,
     Stale,
     StoreError,
+    StoreUnavailable,
     VfsError,
     leading,
 )
@@ -36,10 +39,10 @@ from vfs.types import Buffer, ETag, Key
 log = structlog.get_logger()
 
 
-APPENDS = 20
-"""Times that one commit puts its appends behind yet another version before it keeps both."""
+ATTEMPTS = 20
+"""Versions by others that one commit gives way to before it gives up."""
 
-APPEND_PAUSE = 0.02
+ATTEMPT_PAUSE = 0.02
 """Seconds, and so many more with every try: which of several who append at once is first is left to chance."""
 
 
@@ -113,47 +116,48 @@ class Committer:
 
     async def _replace(self, content: Content, snapshot: Snapshot) -> tuple[Snapshot, ObjectInfo]:
         """Stores the snapshot, or what it became when another writer was quicker; returns what was stored."""
-        for attempt in range(APPENDS):
+        for attempt in range(ATTEMPTS):
             try:
-                return snapshot, await self._write(content, snapshot)
+                info = await self._write(content, snapshot)
             except (PreconditionFailed, BaseGone) as error:
                 rebased = await self.conflicts.append(content, snapshot)
-                if rebased is None:
-                    if isinstance(error, BaseGone):
-                        raise
-                    break
-                await self._shipper.abort(content.drop_stream())
-                snapshot = rebased
-                await trio.sleep(random.uniform(0, APPEND_PAUSE * attempt))
-        await self.conflicts.keep_other(snapshot.keys[0])
-        return snapshot, await self._write(content, snapshot, force=True)
+                if rebased is not None:
+                    await self._shipper.abort(content.drop_stream())
+                    snapshot = rebased
+                    await trio.sleep(random.uniform(0, ATTEMPT_PAUSE * attempt))
+                elif isinstance(error, BaseGone):
+                    raise
+                else:
+                    other = await self.conflicts.keep_other(snapshot.keys[0])
+                    snapshot = replace(snapshot, replaced=True, expected=other)
+            else:
+                if info.size != snapshot.size:
+                    raise StoreError(f"{info.key}: stored {info.size} bytes of {snapshot.size}")
+                return snapshot, info
+        raise StoreUnavailable(
+            f"{snapshot.keys[0]}: others stored {ATTEMPTS} versions while this one was on its way"
+        )
 
-    async def _write(self, content: Content, snapshot: Snapshot, *, force: bool = False) -> ObjectInfo:
-        key, base = snapshot.keys[0], snapshot.base
-        if_match, if_absent = base.etag if base else None, base is None
-        if force or (base is not None and base.key != key):
-            if_match, if_absent = None, False
-        elif not self._store.capabilities.conditional_put:
+    async def _conditions(self, snapshot: Snapshot) -> tuple[ETag | None, bool]:
+        """`if_match` and `if_absent` of a write that must drop nobody's version. Raises PreconditionFailed."""
+        if snapshot.base is not None and snapshot.base.key != snapshot.keys[0]:
+            return None, False
+        if not self._store.capabilities.conditional_put:
             await self.conflicts.look(snapshot)
-            if_match, if_absent = None, False
-        info = await self._write_if(content, snapshot, if_match, if_absent)
-        if info.size != snapshot.size:
-            raise StoreError(f"{info.key}: stored {info.size} bytes of {snapshot.size}")
-        return info
+            return None, False
+        return snapshot.expected, snapshot.expected is None
 
-    async def _write_if(
-        self, content: Content, snapshot: Snapshot, if_match: ETag | None, if_absent: bool
-    ) -> ObjectInfo:
+    async def _write(self, content: Content, snapshot: Snapshot) -> ObjectInfo:
         key = snapshot.keys[0]
         if snapshot.size <= content.part_size and not content.shipping:
-            if content.stream is not None:
-                await self._shipper.abort(
-                    content.drop_stream()
-                )  # begun for a part that a truncate then took away
+            if content.stream is not None:  # begun for a part that a truncate then took away
+                await self._shipper.abort(content.drop_stream())
             body = await self._body(content, snapshot, 0, snapshot.size)
+            if_match, if_absent = await self._conditions(snapshot)
             return await self._store.put(key, body, snapshot.meta, if_match=if_match, if_absent=if_absent)
         stream = await self._parts(content, snapshot)
         parts = [stream.parts[number] for number in sorted(stream.parts)]
+        if_match, if_absent = await self._conditions(snapshot)
         if self._store.capabilities.late_meta:
             return await self._store.complete_upload(
                 stream.upload, parts, snapshot.meta, if_match=if_match, if_absent=if_absent
@@ -235,7 +239,9 @@ class Committer:
         number, start, end, copied = region
         if copied:
             assert snapshot.base is not None
-            if_match = snapshot.base.etag if self._store.capabilities.conditional_copy else None
+            if_match = snapshot.base.etag
+            if snapshot.replaced:
+                raise _base_gone(snapshot)
             try:
                 return await self._store.copy_part(
                     stream.upload, number, snapshot.base.key, start, end - start, if_match=if_match

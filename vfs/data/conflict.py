@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
-from vfs.data.content import Content, Snapshot
+from vfs.data.content import Content
+from vfs.data.snapshot import Snapshot
 from vfs.errors import NameTooLong, ObjectNotFound, PreconditionFailed
 from vfs.store.base import ObjectStore
 from vfs.store.copying import copy_object
-from vfs.types import Key
+from vfs.types import ETag, Key
 
 log = structlog.get_logger()
 
@@ -45,17 +47,14 @@ class Conflicts:
         return ConflictStatistics(self._appended, self._kept)
 
     async def look(self, snapshot: Snapshot) -> None:
-        """For a store without conditional writes: asks whether the base is still what is stored, as near to the write
-        as can be. Raises PreconditionFailed.
+        """For a store without conditional writes: asks whether what is to be replaced is still what is stored, as
+        near to the write as can be. Raises PreconditionFailed.
         """
-        base, key = snapshot.base, snapshot.keys[0]
-        try:
-            found = await self._store.head(key)
-        except ObjectNotFound:
-            if base is None:
-                return
-            raise PreconditionFailed(f"{key}: deleted elsewhere") from None
-        if base is None or found.etag != base.etag:
+        key = snapshot.keys[0]
+        found: ETag | None = None
+        with suppress(ObjectNotFound):
+            found = (await self._store.head(key)).etag
+        if found != snapshot.expected:
             raise PreconditionFailed(f"{key}: stored elsewhere")
 
     async def append(self, content: Content, snapshot: Snapshot) -> Snapshot | None:
@@ -71,17 +70,18 @@ class Conflicts:
             log.info("appended to what was stored elsewhere meanwhile", key=key, size=found.size)
         return rebased
 
-    async def keep_other(self, key: Key) -> None:
-        """Copies what is stored now to a name of its own."""
+    async def keep_other(self, key: Key) -> ETag | None:
+        """Copies what is stored now to a name of its own; returns its version, None if there was nothing."""
         try:
             found = await self._store.head(key)
             other = self._name_for_other(key)
             await copy_object(self._store, found, other)
         except ObjectNotFound:
             log.info("file was deleted elsewhere while open here; stored again", key=key)
-        else:
-            self._kept += 1
-            log.warning("file was changed elsewhere while open here; kept both", key=key, other=other)
+            return None
+        self._kept += 1
+        log.warning("file was changed elsewhere while open here; kept both", key=key, other=other)
+        return found.etag
 
     def _name_for_other(self, key: Key) -> Key:
         """Beside the name, cut where it would be too long for one; the time to the microsecond makes it unique."""

@@ -13,63 +13,19 @@ Everything here is synchronous: state changes between two awaits and cannot be t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import trio
 
 from vfs.data.budget import Budget
 from vfs.data.extents import Extents, Piece
+from vfs.data.snapshot import Base, Snapshot, Stream, Subject
 from vfs.errors import VfsError
-from vfs.store.base import ObjectInfo, ObjectMeta, Part, Upload
-from vfs.types import Buffer, ETag, Key
+from vfs.store.base import ObjectInfo, ObjectMeta
+from vfs.types import Buffer
 
 _ZEROS = bytes(1 << 20)
 """All holes are views of this one buffer."""
-
-
-class Subject(Protocol):
-    """What a content belongs to, as far as storing it needs to know: where, and with which attributes."""
-
-    def accept(self, meta: ObjectMeta) -> bool:
-        """Whether the file may keep these attributes, which its upload was begun with. If so it has them now."""
-
-    def keys(self) -> tuple[Key, ...]:
-        """Every name's key, never empty; all hold the same content. The first is written, the others copied."""
-
-    def meta(self) -> ObjectMeta:
-        """Attributes as they are now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """The stored version that a content builds on."""
-
-    key: Key
-    etag: ETag
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What one commit stores. A truncate while it runs does not change it: the object is one whole moment."""
-
-    size: int
-    meta: ObjectMeta
-    base: Base | None
-    base_limit: int
-    keys: tuple[Key, ...]
-    appends: bool = False
-    """All it adds to the base was appended (O_APPEND), so that it would do as well behind another version."""
-
-
-@dataclass(slots=True)
-class Stream:
-    """A multipart upload that grows while the program writes. Parts are numbered from 1 by offset."""
-
-    upload: Upload
-    meta: ObjectMeta
-    parts: dict[int, Part]
 
 
 class Content:
@@ -246,6 +202,7 @@ class Content:
             self.base_limit,
             self.subject.keys(),
             self._only_appended(),
+            self.base.etag if self.base else None,
         )
         self.edited, self.frozen_edited = False, self.edited
         self.frozen, self.live = self.live, self.live.split(size)
@@ -286,7 +243,10 @@ class Content:
         self.rebased = True
         self.clean = Extents()
         self._keep_clean(0)
-        return replace(snapshot, size=snapshot.size + by, base=self.base, base_limit=info.size)
+        size = snapshot.size + by
+        return replace(
+            snapshot, size=size, base=self.base, base_limit=info.size, expected=info.etag, replaced=False
+        )
 
     def thaw(self) -> None:
         """The commit failed: what it was storing is dirty again, under what was written meanwhile."""

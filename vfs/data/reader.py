@@ -11,8 +11,9 @@ from collections import OrderedDict
 import structlog
 import trio
 
-from vfs.data.content import Base, Content
+from vfs.data.content import Content
 from vfs.data.read_ahead import ReadAhead
+from vfs.data.snapshot import Base
 from vfs.errors import ObjectNotFound, PreconditionFailed, Stale, StoreError
 from vfs.store.base import ObjectStore
 from vfs.types import Buffer

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from vfs.data.content import Content, Stream
+from vfs.data.content import Content
+from vfs.data.snapshot import Stream
 from vfs.errors import StoreError, VfsError, leading
 from vfs.store.base import Body, ObjectStore
 

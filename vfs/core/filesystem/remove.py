@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
-from vfs.data.content import Base
+from vfs.data.snapshot import Base
 from vfs.errors import IsDirectory, NotDirectory, NotEmpty, NotFound, NotPermitted
 from vfs.layout import PLACEHOLDER, decode_name
 from vfs.meta.attrs import now_ns
