@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.contract.stores import MAKERS, OPTIONS, SERVERS
 from tests.servers.server import Server
 from vfs.store.base import ObjectStore
 from vfs.store.s3 import Location, S3Store
+from vfs.store.s3.probe import Findings
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test runs on all stores, or on those that its mark `stores` names."""
     if "make_store" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("stores")
-        metafunc.parametrize("maker", mark.args if mark else (*MAKERS, *SERVERS), indirect=True)
+        names = mark.args if mark else (*MAKERS, *SERVERS)
+        slow = {"swift": pytest.mark.swift}
+        params = [pytest.param(name, marks=slow.get(name, ())) for name in names]
+        metafunc.parametrize("maker", params, indirect=True)
 
 
 @pytest.fixture
@@ -38,10 +45,26 @@ def make_store(
     server: Server = SERVERS[maker](request)
     for name, value in server.env.items():
         monkeypatch.setenv(name, value)
+    findings = found(server)
     unique = secrets.token_hex(8)
-    return lambda: S3Store(
-        Location.parse(server.store_url(f"{unique}-{next(serial)}", **OPTIONS.get(maker, {})))
-    )
+
+    def make() -> ObjectStore:
+        url = server.store_url(f"{unique}-{next(serial)}", **OPTIONS.get(maker, {}))
+        return S3Store(Location.parse(url), findings=findings)
+
+    return make
+
+
+@functools.cache
+def found(server: Server) -> Findings:
+    """What the server can do, asked once."""
+
+    async def ask() -> Findings:
+        async with aclosing(S3Store(Location.parse(server.store_url(secrets.token_hex(8))))) as store:
+            await store.prepare(store, "probe/", write=True)
+            return store.findings
+
+    return trio.run(ask)
 
 
 @pytest.fixture

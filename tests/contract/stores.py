@@ -17,6 +17,7 @@ from vfs.store.local import LocalStore
 from vfs.store.metered import Metered
 from vfs.store.retry import Retry
 from vfs.store.s3.keys import Keys
+from vfs.store.s3.probe import Findings
 from vfs.types import Key
 
 META = ObjectMeta({"mode": "33188", "mtime": "1700000000.123456789"}, "text/plain")
@@ -38,6 +39,7 @@ MAKERS: Mapping[str, Callable[[Path], ObjectStore]] = {
 SERVERS: Mapping[str, Callable[[pytest.FixtureRequest], Server]] = {
     "s3": lambda request: request.getfixturevalue("s3"),
     "s3-restricted": lambda request: request.getfixturevalue("s3"),
+    "swift": lambda request: request.getfixturevalue("swift").server,
 }
 """S3 stores, by the server they are on; each store is a prefix of its own in the server's bucket."""
 
@@ -47,8 +49,17 @@ ORDERS: Mapping[str, Order] = {
 }
 """By what listings are sorted, where it is not the key itself."""
 
+FINDINGS: Mapping[str, Findings] = {
+    "swift": Findings(if_match=False, conditional_complete=False, max_parts=1000)
+}
+"""What they lack; `test_s3_start.py` holds that the probe finds it."""
+
 OPTIONS: Mapping[str, Mapping[str, str]] = {"s3-restricted": {"keys": "restricted"}}
 """Options of their URLs."""
+
+AS_S3 = (*MAKERS, *(name for name in SERVERS if name != "swift"))
+"""Stores that lack nothing of S3. Swift has no If-Match, parts of 5 MiB at least and 1,000 at most, takes parts of a
+completed upload, and cuts a range to copy where the source ends."""
 
 RENAMING = ("memory-disk-like", "local", "local-sidecars", "local-durable")
 EXCHANGING = ("memory-disk-like", "local", "local-durable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.contract.stores import BARE, META, keys, put, read
+from tests.contract.stores import AS_S3, BARE, META, keys, put, read
 from vfs.errors import ObjectNotFound, PreconditionFailed
 from vfs.store.base import ObjectMeta, ObjectStore
 from vfs.types import ETag, Key
@@ -24,6 +24,7 @@ async def test_get_of_one_version(store: ObjectStore) -> None:
         await store.get(Key("absent"), if_match=first.etag)
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_put_over_one_version(store: ObjectStore) -> None:
     first = await put(store, KEY, b"1")
     second = await store.put(KEY, [b"2"], META, if_match=first.etag)
@@ -33,6 +34,7 @@ async def test_put_over_one_version(store: ObjectStore) -> None:
     assert await read(store, KEY) == b"2"
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_put_over_what_is_absent(store: ObjectStore) -> None:
     for key in ("absent", "no/such/dir/absent", "marker/", "no/marker/"):
         with pytest.raises(PreconditionFailed):
@@ -51,6 +53,7 @@ async def test_put_if_absent(store: ObjectStore) -> None:
         await store.put(key, [], BARE, if_absent=True)
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_markers_have_versions(store: ObjectStore) -> None:
     first = await put(store, "dir/", b"", META)
     await put(store, "dir/x", b"changes the directory, not the marker")
@@ -61,6 +64,7 @@ async def test_markers_have_versions(store: ObjectStore) -> None:
         await store.get(Key("dir/"), if_match=WRONG)
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_one_of_two_creators_wins(store: ObjectStore) -> None:
     for number in range(20):
         key = Key(f"race{number % 3}/{number}")
@@ -80,6 +84,7 @@ async def test_one_of_two_creators_wins(store: ObjectStore) -> None:
         assert await read(store, key) == won[0]
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_no_increment_is_lost(store: ObjectStore) -> None:
     """Read, add one, put if nobody did meanwhile: the count in the end is the number of those who succeeded."""
     await put(store, KEY, b"0")

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.contract.stores import FINDINGS
 from tests.servers.ministack import MiniStack
 from tests.servers.server import Server
+from tests.servers.swift import Swift
 from vfs.config import Config
 from vfs.errors import VfsError
 from vfs.store import opening
@@ -60,6 +62,14 @@ async def test_a_good_one(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch)
     store = await start(ministack.server, monkeypatch)
     assert store.findings == Findings()
     assert ministack.server.client.keys("start/") == []
+
+
+@pytest.mark.swift
+async def test_what_swift_lacks_is_found(swift: Swift, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "START_SECONDS", 20.0)
+    store = await start(swift.server, monkeypatch)
+    assert store.findings == FINDINGS["swift"]
+    assert swift.server.client.keys("start/") == []
 
 
 async def test_wrong_secret(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:

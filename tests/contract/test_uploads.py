@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import trio
 
-from tests.contract.stores import BARE, MAKERS, META, keys, put, read
+from tests.contract.stores import AS_S3, BARE, MAKERS, META, keys, put, read
 from vfs.errors import AttributesTooBig, ObjectNotFound, PreconditionFailed, StoreError, UploadNotFound
 from vfs.store.base import ObjectMeta, ObjectStore, Part, Upload, UploadId
 from vfs.types import ETag, Key
@@ -15,6 +15,7 @@ from vfs.types import ETag, Key
 KEY = Key("up/load/file")
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_parts_become_the_object(store: ObjectStore) -> None:
     upload = await store.create_upload(KEY, META)
     parts = [await store.upload_part(upload, number, [b"%d" % number * 1000, b"|"]) for number in (1, 2, 3)]
@@ -29,6 +30,7 @@ async def test_parts_become_the_object(store: ObjectStore) -> None:
     assert list(await store.list_uploads("")) == []
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_parts_come_in_any_order_with_gaps_and_at_once(store: ObjectStore) -> None:
     upload = await store.create_upload(KEY, BARE)
     parts: dict[int, Part] = {}
@@ -62,6 +64,7 @@ async def test_a_single_empty_part(store: ObjectStore) -> None:
     assert (stored.size, await read(store, KEY)) == (0, b"")
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_parts_copied_from_objects(store: ObjectStore) -> None:
     base = await put(store, "base", bytes(range(256)) * 1000)
     upload = await store.create_upload(KEY, BARE)
@@ -75,6 +78,7 @@ async def test_parts_copied_from_objects(store: ObjectStore) -> None:
     assert await read(store, KEY) == (bytes(range(256)) * 1000)[:100_001] + b"in between" + b"\xff"
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_an_object_can_be_patched_with_itself(store: ObjectStore) -> None:
     base = await put(store, KEY, b"0123456789" * 10, META)
     upload = await store.create_upload(KEY, META)
@@ -87,6 +91,7 @@ async def test_an_object_can_be_patched_with_itself(store: ObjectStore) -> None:
     assert await read(store, KEY) == b"0123456789" * 5 + b"XX23456789" + b"0123456789" * 4
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_copied_parts_need_their_source(store: ObjectStore) -> None:
     base = await put(store, "base", b"0123456789")
     upload = await store.create_upload(KEY, BARE)
@@ -99,6 +104,7 @@ async def test_copied_parts_need_their_source(store: ObjectStore) -> None:
     assert list(await store.list_parts(upload)) == []
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_completion_checks_its_parts(store: ObjectStore) -> None:
     upload = await store.create_upload(KEY, BARE)
     one = await store.upload_part(upload, 1, [b"one"])
@@ -140,6 +146,7 @@ async def test_part_numbers_have_bounds(store: ObjectStore) -> None:
     assert list(await store.list_parts(upload)) == []
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_a_completion_can_fail_and_be_repeated(store: ObjectStore) -> None:
     current = await put(store, KEY, b"there already")
     upload = await store.create_upload(KEY, META)
@@ -177,6 +184,7 @@ async def test_abort(store: ObjectStore) -> None:
     assert await keys(store) == []
 
 
+@pytest.mark.stores(*AS_S3)
 async def test_a_completed_upload_is_over(store: ObjectStore) -> None:
     upload = await store.create_upload(KEY, META)
     part = await store.upload_part(upload, 1, [b"x"])

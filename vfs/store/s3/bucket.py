@@ -42,6 +42,7 @@ class Bucket:
             conditional_put=found.if_none_match and found.if_match,
             conditional_copy=found.conditional_copy,
             copy_part=found.copy_part,
+            max_parts=found.max_parts,
         )
 
     def unquote(self) -> None:

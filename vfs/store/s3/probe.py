@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
@@ -29,6 +30,9 @@ from vfs.types import ETag, Key
 WRONG = ETag("0123456789abcdef0123456789abcdef")
 """Looks like an etag, and is none."""
 
+MOST_PARTS = 10_000
+FEWER_PARTS = 1_000
+
 TIDY_SECONDS = 10.0
 
 META = ObjectMeta({"probe": "1"})
@@ -46,6 +50,7 @@ class Findings:
     copy_part: bool = True
     conditional_copy_part: bool = True
     conditional_complete: bool = True
+    max_parts: int = MOST_PARTS
 
 
 class Probing:
@@ -55,7 +60,7 @@ class Probing:
         self._store = store
         self._key = Key(f"{place}probe-{secrets.token_hex(8)}")
         self._unquote = unquote
-        self._found: dict[str, bool] = {}
+        self._found: dict[str, Any] = {}
 
     async def run(self) -> Findings:
         """Raises what the store refuses to us, StoreDenied or that there is no such bucket."""
@@ -94,12 +99,25 @@ class Probing:
         upload = await store.create_upload(self._key, META)
         try:
             await self._copied_part(upload)
-            part = await store.upload_part(upload, 2, [b"2"])
+            part = await self._last_part(upload)
             self._found["conditional_complete"] = await refused(
                 lambda: store.complete_upload(upload, [part], if_match=WRONG)
             )
         finally:
             await tidied(lambda: store.abort_upload(upload))
+
+    async def _last_part(self, upload: Upload) -> Part:
+        """Stores that allow fewer parts than S3 allow as many as Swift does."""
+        for number in (MOST_PARTS, FEWER_PARTS):
+            try:
+                part = await self._store.upload_part(upload, number, [b"2"])
+            except (StoreUnavailable, StoreDenied, StoreFull):
+                raise
+            except StoreError:
+                continue
+            self._found["max_parts"] = number
+            return part
+        raise StoreError(f"the store refuses part {FEWER_PARTS} of an upload: it cannot store large files")
 
     async def _copied_part(self, upload: Upload) -> None:
         async def copy(if_match: ETag | None) -> Part:

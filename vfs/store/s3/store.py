@@ -123,6 +123,8 @@ class S3Store:
     async def list(
         self, prefix: str, *, delimiter: str = "", token: str | None = None, limit: int = 1000
     ) -> ListPage:
+        if "\0" in prefix:
+            return ListPage([], [])  # in no key, and an error to some stores
         while True:
             page = await self._page(prefix, delimiter, token, limit)
             if page.objects or page.prefixes or page.token is None:

@@ -44,6 +44,7 @@ class Uploads:
         place = self._part(upload, number)
         if not bucket.found.conditional_copy_part:
             await bucket.compare(source, if_match)
+            if_match = None
         answer = await bucket.call(
             "upload_part_copy",
             **place,
@@ -59,15 +60,17 @@ class Uploads:
         numbers = [part.number for part in parts]
         if not parts or numbers != sorted(set(numbers)):
             raise StoreError("an upload is completed with at least one part, in ascending order")
+        conditions = self._bucket.conditions(if_match, if_absent)
         if not self._bucket.found.conditional_complete:
             await self._bucket.compare(upload.key, if_match, if_absent)
+            conditions = {}
         listed = [{"PartNumber": part.number, "ETag": quoted(part.etag)} for part in parts]
         try:
             answer = await self._bucket.call(
                 "complete_multipart_upload",
                 **self._place(upload),
                 MultipartUpload={"Parts": listed},
-                **self._bucket.conditions(if_match, if_absent),
+                **conditions,
             )
         except ObjectNotFound as error:
             raise PreconditionFailed(str(error)) from error
