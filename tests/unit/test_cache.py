@@ -16,7 +16,8 @@ from vfs.config import Config
 from vfs.errors import StoreUnavailable
 from vfs.layout import Layout
 from vfs.meta.attrs import Defaults, encode
-from vfs.meta.cache import Entry, MetaCache
+from vfs.meta.cache import MetaCache
+from vfs.meta.entry import Entry
 from vfs.store.base import ObjectMeta
 from vfs.store.metered import Metered
 from vfs.types import ETag, Key

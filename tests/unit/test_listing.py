@@ -13,7 +13,8 @@ from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from vfs.config import Config
 from vfs.layout import Layout
 from vfs.meta.attrs import Defaults
-from vfs.meta.cache import Entry, MetaCache
+from vfs.meta.cache import MetaCache
+from vfs.meta.entry import Entry
 from vfs.meta.listing import Listed, Listing
 from vfs.store.base import Capabilities, ListPage, ObjectMeta
 from vfs.store.metered import Metered

@@ -31,7 +31,8 @@ from vfs.data.writeback import Writeback
 from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, Stale, VfsError
 from vfs.layout import Layout
 from vfs.meta.attrs import encode, link_text, now_ns
-from vfs.meta.cache import Entry, MetaCache
+from vfs.meta.cache import MetaCache
+from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
 from vfs.store.copying import copy_object
 from vfs.types import Attr, Ino, Key

@@ -16,18 +16,10 @@ from vfs.config import Config
 from vfs.errors import ObjectNotFound, leading
 from vfs.layout import Layout
 from vfs.meta.attrs import Defaults, decode
+from vfs.meta.entry import Entry
 from vfs.meta.flights import Flights, Watch
 from vfs.store.base import ObjectInfo, ObjectStore
-from vfs.types import Attr, ETag
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One stored name. `marker` False: a directory that exists only because keys lie under it."""
-
-    attr: Attr
-    etag: ETag
-    marker: bool = True
+from vfs.types import ETag
 
 
 class _Unknown:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from vfs.errors import NameNotText, NameTooLong
 from vfs.layout import PLACEHOLDER, Layout, decode_name
-from vfs.meta.cache import Entry, MetaCache
+from vfs.meta.cache import MetaCache
+from vfs.meta.entry import Entry
 from vfs.store.base import ObjectStore
 
 

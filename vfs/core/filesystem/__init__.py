@@ -25,7 +25,8 @@ from vfs.data.conflict import ConflictStatistics
 from vfs.errors import PreconditionFailed, StoreError, VfsError, leading
 from vfs.layout import ROOTS
 from vfs.meta.attrs import Defaults, encode, now_ns
-from vfs.meta.cache import Entry, MetaStatistics
+from vfs.meta.cache import MetaStatistics
+from vfs.meta.entry import Entry
 from vfs.store.base import ObjectMeta
 from vfs.store.health import StoreHealth, health
 from vfs.store.metered import Metered

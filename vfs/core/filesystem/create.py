@@ -23,7 +23,7 @@ from vfs.errors import (
 )
 from vfs.layout import decode_name
 from vfs.meta.attrs import encode, now_ns
-from vfs.meta.cache import Entry
+from vfs.meta.entry import Entry
 from vfs.store.base import Body, ObjectInfo
 from vfs.store.copying import copy_object
 from vfs.types import Attr, Caller, Ino, Key

@@ -10,7 +10,7 @@ from vfs.core.handles import DirectoryHandle
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
 from vfs.errors import NotDirectory, VfsError, leading
-from vfs.meta.cache import Entry
+from vfs.meta.entry import Entry
 from vfs.meta.listing import Listing
 from vfs.types import Fh, Ino
 

@@ -11,7 +11,7 @@ from vfs.data.snapshot import Base
 from vfs.errors import IsDirectory, NotDirectory, NotEmpty, NotFound, NotPermitted
 from vfs.layout import PLACEHOLDER, decode_name
 from vfs.meta.attrs import now_ns
-from vfs.meta.cache import Entry
+from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo
 from vfs.store.copying import copy_object
 from vfs.types import ETag, Ino, Key

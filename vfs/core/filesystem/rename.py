@@ -24,7 +24,7 @@ from vfs.errors import (
     leading,
 )
 from vfs.layout import decode_name
-from vfs.meta.cache import Entry
+from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo
 from vfs.store.copying import copy_object
 from vfs.types import Ino, Key
