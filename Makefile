@@ -27,13 +27,14 @@ AS_ROOT := sudo $(if $(AGENTFS_TEST_S3),--preserve-env=$(GIVEN)) env "PATH=$$PAT
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help mount umount test check fix install servers lock clean fuse-device
+.PHONY: help mount umount test test-rgw check fix install servers lock clean fuse-device
 .SILENT:
 
 help:
 	echo 'make mount     set everything up and mount at $(MNT) as user $(AGENT_USER) (MNT=... AGENT_USER=... STORE=...)'
 	echo 'make umount    unmount $(MNT)'
 	echo 'make test      set everything up and run all tests (TESTS=tests/unit for some)'
+	echo 'make test-rgw  what speaks S3 against Ceph, too: installs ceph-mon, ceph-osd and radosgw'
 	echo 'make check     ruff, mypy, import-linter, unit and contract tests: before every commit'
 	echo 'make fix       let ruff format the code and mend what it can'
 	echo 'make install   set everything up and leave the command at $(BIN)/agentfs'
@@ -63,6 +64,10 @@ test: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test
 	[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'These tests need root: run make test as root, or install sudo.' >&2; exit 1; }
 	$(AS_ROOT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+
+test-rgw: $(DEV) $(SERVERS) fuse-device
+	deploy/system-packages.sh test rgw
+	$(AS_ROOT) env AGENTFS_TEST_S3=rgw $(BIN)/python -m pytest -q --timeout 60 -k 's3 and not swift' tests/contract tests/fuse
 
 fix: $(DEV)
 	$(BIN)/ruff check --fix

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian or Ubuntu packages that are missing, and only those: `system-packages.sh run` for what
-# agentfs needs, `system-packages.sh run test` for the programs of its tests as well. What is there already,
-# from wherever it came, is left alone; when nothing is missing neither apt-get nor sudo is called.
+# agentfs needs, `system-packages.sh run test` for the programs of its tests as well, `rgw` for Ceph's S3 server. What
+# is there already, from wherever it came, is left alone; when nothing is missing neither apt-get nor sudo is called.
 set -eu
 
 here=$(dirname "$0")
@@ -39,8 +39,14 @@ for purpose in "$@"; do
         want unzip has unzip
         want zip has zip
         ;;
+    rgw)
+        want ceph-common has ceph
+        want ceph-mon has ceph-mon
+        want ceph-osd has ceph-osd
+        want radosgw has radosgw
+        ;;
     *)
-        echo "$0: unknown purpose '$purpose' (run, test)" >&2
+        echo "$0: unknown purpose '$purpose' (run, test, rgw)" >&2
         exit 2
         ;;
     esac

@@ -3,6 +3,7 @@
     AGENTFS_TEST_S3=https://host AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... make test
 
 AGENTFS_TEST_S3_BUCKET (agentfs-test, made if it is not there) and AGENTFS_TEST_S3_REGION (us-east-1) may be set too.
+AGENTFS_TEST_S3=rgw starts a radosgw.
 """
 
 from __future__ import annotations
