@@ -10,7 +10,7 @@ import pytest
 from tests.servers.client import Refused
 from tests.servers.given import given
 from tests.servers.ministack import MiniStack
-from tests.servers.server import Server
+from tests.servers.server import Server, installed
 from tests.servers.swift import Swift
 
 ODD_KEYS = ("a", "a/", "a/b", "a//b", "a/../b", "..", "../x", "tab\tkey", "blank key+plus%2F", "ü/ö")
@@ -105,3 +105,8 @@ def test_a_server_that_is_named_needs_its_keys(monkeypatch: pytest.MonkeyPatch, 
     named = given.__wrapped__()
     assert named == replace(s3, bucket="agentfs-named", region="us-east-1")
     assert named.client.keys() == []
+
+
+def test_a_server_that_is_missing_fails_the_test_and_says_how_to_get_it() -> None:
+    with pytest.raises(AssertionError, match=r"missing/bin/server is missing; run: make servers"):
+        installed("missing/bin/server")
