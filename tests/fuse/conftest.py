@@ -14,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.behind_proxy import proxy, remote
 from tests.conftest import MakeMount
 from tests.mountinfo import remove_tree
 from tests.mounting import Mount
+from tests.servers.server import Server
+
+__all__ = ["proxy", "remote"]
 
 HERE = Path(__file__).parent
 TEST_SECONDS = 120
@@ -65,11 +69,23 @@ class Disk:
         return clean | {"HOME": str(self.outside), "LC_ALL": "C.UTF-8", "PIP_NO_INDEX": "1"}
 
 
-def _make_disk(mounts: MakeMount, scratch: Path, native: bool) -> Disk:
+STORES = ("native", "like-s3", "s3")
+"""The embedded store with all it can do, the same with only what S3 can do, and a real S3 server."""
+
+
+def make_mount(mounts: MakeMount, request: pytest.FixtureRequest, kind: str, **options: object) -> Mount:
+    """A mount on one of STORES. The server is only started when it is wanted."""
+    if kind == "s3":
+        server: Server = request.getfixturevalue("s3")
+        return mounts(server=server, **options)
+    return mounts(native=kind == "native", **options)
+
+
+def _make_disk(mounts: MakeMount, request: pytest.FixtureRequest, scratch: Path, kind: str) -> Disk:
     outside = Path(tempfile.mkdtemp(prefix="outside-", dir=scratch))
     if PLAIN:
         return Disk(Path(tempfile.mkdtemp(dir=PLAIN)), outside, None)
-    mount = mounts(native=native)
+    mount = make_mount(mounts, request, kind)
     return Disk(mount.workspace, outside, mount)
 
 
@@ -82,12 +98,18 @@ def scratch(mount_root: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def disk(mounts: MakeMount, scratch: Path) -> Disk:
+def native_disk(request: pytest.FixtureRequest, mounts: MakeMount, scratch: Path) -> Disk:
     """The embedded store as people use it."""
-    return _make_disk(mounts, scratch, native=True)
+    return _make_disk(mounts, request, scratch, "native")
 
 
-@pytest.fixture(params=["native", "like-s3"])
+@pytest.fixture(params=["native", "s3"])
+def disk(request: pytest.FixtureRequest, mounts: MakeMount, scratch: Path) -> Disk:
+    """The embedded store as people use it, and an S3 server."""
+    return _make_disk(mounts, request, scratch, request.param)
+
+
+@pytest.fixture(params=STORES)
 def any_disk(request: pytest.FixtureRequest, mounts: MakeMount, scratch: Path) -> Disk:
-    """Once with all the file:// store can do, once with only what S3 can do."""
-    return _make_disk(mounts, scratch, native=request.param == "native")
+    """Once on every kind of store."""
+    return _make_disk(mounts, request, scratch, request.param)

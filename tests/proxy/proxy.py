@@ -43,6 +43,11 @@ class Proxy:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        """Listening: not before the block, nor between `stop` and `resume`."""
+        return self._listener is not None
+
     def __enter__(self) -> Proxy:
         self.resume()
         return self
