@@ -15,6 +15,7 @@ import trio
 from tests.contract.stores import MAKERS, OPTIONS, SERVERS
 from tests.servers.server import Server
 from vfs.store.base import ObjectStore
+from vfs.store.retry import Retry
 from vfs.store.s3 import Location, S3Store
 from vfs.store.s3.probe import Findings
 
@@ -50,9 +51,14 @@ def make_store(
 
     def make() -> ObjectStore:
         url = server.store_url(f"{unique}-{next(serial)}", **OPTIONS.get(maker, {}))
-        return S3Store(Location.parse(url), findings=findings)
+        store = S3Store(Location.parse(url), findings=findings)
+        # Swift answers 503 to those who read what is being replaced
+        return Retry(store, RETRY_SECONDS) if maker == "swift" else store
 
     return make
+
+
+RETRY_SECONDS = 20.0
 
 
 @functools.cache

@@ -51,7 +51,7 @@ SETTINGS: tuple[Setting, ...] = (
         "store",
         values.url,
         "URL",
-        "Where the objects are: file:///dir. Default: file:// below XDG_DATA_HOME.",
+        "Where the objects are: s3://bucket/prefix or file:///dir. Default: file:// below XDG_DATA_HOME.",
     ),
     Setting(
         "redis",

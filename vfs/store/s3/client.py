@@ -182,6 +182,7 @@ def _session(location: Location) -> AioSession:
 def _config(location: Location, connections: int) -> AioConfig:
     return AioConfig(
         http_session_cls=WireSession,
+        signature_version="s3v4",  # URLs too: botocore still signs those the old way, which most stores refuse
         warm_up_loader_caches=True,
         connector_args={"write_timeout": None, "pool_timeout": None},
         max_pool_connections=connections,
@@ -189,10 +190,20 @@ def _config(location: Location, connections: int) -> AioConfig:
         read_timeout=None,
         retries={"total_max_attempts": 1, "mode": "standard"},
         request_checksum_calculation=location.checksums,
-        response_checksum_validation=location.checksums,
-        s3={"addressing_style": location.addressing, "payload_signing_enabled": False},
+        response_checksum_validation="when_required",
+        s3={"addressing_style": _addressing(location), "payload_signing_enabled": False},
         parameter_validation=False,
     )
+
+
+def _addressing(location: Location) -> str:
+    """botocore's own "auto" prefers `bucket.host` everywhere; few stores but AWS have such names in their DNS.
+
+    And for URLs it takes AWS's global host, which redirects to the region and so breaks their signature.
+    """
+    if location.addressing != "auto":
+        return location.addressing
+    return "path" if location.endpoint else "virtual"
 
 
 def _about(operation: str, params: Mapping[str, Any]) -> str:

@@ -67,11 +67,11 @@ def _prefix(path: str) -> str:
 def _options(query: str) -> Mapping[str, object]:
     options: dict[str, object] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _KNOWN:
-            raise ConfigError(f"store option {name!r} is unknown: an s3:// store has {', '.join(_KNOWN)}")
+        if name not in KNOWN:
+            raise ConfigError(f"store option {name!r} is unknown: an s3:// store has {', '.join(KNOWN)}")
         if name in options:
             raise ConfigError(f"store option {name!r} is there twice")
-        options[name] = _KNOWN[name](name, value)
+        options[name] = KNOWN[name](name, value)
     if options.get("sse_key") and options.get("sse") != "aws:kms":
         raise ConfigError("store option sse_key: it is the key of sse=aws:kms, say that too")
     return options
@@ -130,7 +130,7 @@ def _file(name: str, value: str) -> str:
     return value
 
 
-_KNOWN: Mapping[str, Callable[[str, str], object]] = {
+KNOWN: Mapping[str, Callable[[str, str], object]] = {
     "endpoint": _endpoint,
     "region": _token,
     "profile": _text,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vfs.errors import ObjectNotFound, PreconditionFailed, StoreError, StoreUnavailable, UploadNotFound
@@ -13,6 +13,9 @@ from vfs.store.s3.keys import decoded
 from vfs.store.s3.transport import WireBody
 from vfs.types import ETag, Key
 
+SUM = "CRC32"
+"""What botocore adds to bodies with checksums=when_supported."""
+
 
 class Uploads:
     """The part of the ObjectStore protocol that is about them."""
@@ -21,10 +24,15 @@ class Uploads:
         self._bucket = bucket
         self._begun: dict[UploadId, ObjectMeta] = {}
         """Of uploads begun here: S3 does not tell it when they are completed. As many as are under way."""
+        self._summed = bucket.location.checksums == "when_supported"
+        self._sums: dict[UploadId, dict[int, str]] = {}
+        """Checksums of parts, where they are sent: S3 wants all of them again at the completion."""
 
     async def create(self, key: Key, meta: ObjectMeta) -> Upload:
         stored = self._bucket.keys.stored(key)
-        answer = await self._bucket.call("create_multipart_upload", Key=stored, **self._bucket.meta(meta))
+        summed = {"ChecksumAlgorithm": SUM} if self._summed else {}
+        params = {**self._bucket.meta(meta), **summed}
+        answer = await self._bucket.call("create_multipart_upload", Key=stored, **params)
         if not answer.get("UploadId"):
             raise StoreUnavailable(f"create_upload {key!r}: the store says success and does not tell the id")
         upload = Upload(key, UploadId(answer["UploadId"]), stored_ns(answer))
@@ -35,6 +43,7 @@ class Uploads:
         content = WireBody(body)
         place = self._part(upload, number)
         answer = await self._bucket.call("upload_part", **place, Body=content if len(content) else b"")
+        self._remember(upload, number, answer)
         return Part(number, new_etag(answer, f"upload_part {upload.key!r}"), len(content))
 
     async def copy_part(
@@ -52,6 +61,7 @@ class Uploads:
             CopySourceRange=f"bytes={start}-{start + length - 1}",
         )
         result = answer.get("CopyPartResult", {})
+        self._remember(upload, number, result)
         return Part(number, new_etag(result, f"copy_part {upload.key!r}"), length)
 
     async def complete(
@@ -64,7 +74,12 @@ class Uploads:
         if not self._bucket.found.conditional_complete:
             await self._bucket.compare(upload.key, if_match, if_absent)
             conditions = {}
-        listed = [{"PartNumber": part.number, "ETag": quoted(part.etag)} for part in parts]
+        sums = self._sums.get(upload.id, {})
+        listed = [
+            {"PartNumber": part.number, "ETag": quoted(part.etag)}
+            | ({f"Checksum{SUM}": sums[part.number]} if part.number in sums else {})
+            for part in parts
+        ]
         try:
             answer = await self._bucket.call(
                 "complete_multipart_upload",
@@ -76,10 +91,12 @@ class Uploads:
             raise PreconditionFailed(str(error)) from error
         tag = new_etag(answer, f"complete_upload {upload.key!r}")
         size = sum(part.size for part in parts)
+        self._sums.pop(upload.id, None)
         return ObjectInfo(upload.key, size, tag, stored_ns(answer), self._begun.pop(upload.id, None))
 
     async def abort(self, upload: Upload) -> None:
         self._begun.pop(upload.id, None)
+        self._sums.pop(upload.id, None)
         try:
             await self._bucket.call("abort_multipart_upload", **self._place(upload))
         except (ObjectNotFound, UploadNotFound):
@@ -113,6 +130,11 @@ class Uploads:
                 found.append(Part(entry["PartNumber"], etag(entry["ETag"]), entry["Size"]))
             if not answer.get("IsTruncated") or not answer.get("Parts"):
                 return found
+
+    def _remember(self, upload: Upload, number: int, answer: Mapping[str, Any]) -> None:
+        found = answer.get(f"Checksum{SUM}")
+        if self._summed and found:
+            self._sums.setdefault(upload.id, {})[number] = found
 
     def _place(self, upload: Upload) -> dict[str, Any]:
         return {"Key": self._bucket.keys.stored(upload.key), "UploadId": upload.id}
