@@ -185,3 +185,17 @@ def test_both_are_mounted_and_see_what_the_other_stored(mounts: MakeMount, s3: S
             assert (root / f"ours{number}").read_text() == f"ours {number}"
             (root / f"theirs{number}").write_text(f"theirs {number}")
             assert (mount.workspace / f"theirs{number}").read_text() == f"theirs {number}"
+
+
+def test_appends_of_both_to_one_file_all_arrive(mounts: MakeMount, s3: Server, scratch: Path) -> None:
+    mount = mounts(server=s3)
+    mount.expect_log("changed elsewhere")
+    with S3fs(scratch, s3, f"{mount.user_prefix}workspace") as root:
+        log = mount.workspace / "log"
+        log.write_text("ours 0\n")
+        with (root / "log").open("a") as file:
+            file.write("theirs 1\n")
+        with log.open("a") as file:
+            file.write("ours 2\n")
+    stored = s3.client.get(f"{mount.user_prefix}workspace/log").body
+    assert stored == b"ours 0\ntheirs 1\nours 2\n"
