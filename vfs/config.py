@@ -43,6 +43,8 @@ class Config:
     workspace_ttl: float = 300.0
     memory_ttl: float = 600.0
     negative_ttl: float = 5.0
+    revalidate: float = 1.0
+    """Age up to which what is known is believed when a file is opened or a directory read; inf: the TTLs alone."""
     cache_entries: int = 32_768
     """Attributes kept in the process, by least recent use."""
 

@@ -7,6 +7,7 @@ lives, or while it holds what the store does not have yet. Everything else can b
 from __future__ import annotations
 
 import itertools
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,9 +39,9 @@ class Inode:
         "children",
         "content",
         "etag",
-        "fresh_until",
         "handles",
         "ino",
+        "known_at",
         "lookups",
         "marker",
         "moving",
@@ -79,8 +80,8 @@ class Inode:
         """Another writer stored a version since the kernel read this file: its pages must not be trusted."""
         self.readers: tuple[set[str], ...] = ()
         """Open listings of this directory: each collects the names that went away since it was taken."""
-        self.fresh_until = 0.0
-        """Until then (trio's clock) the attributes need not be asked for again."""
+        self.known_at = -math.inf
+        """When the attributes were true in the store, by trio's clock."""
         self.pins = 0
         self.moving = False
 

@@ -6,9 +6,10 @@ durable, storing attributes.
 
 from __future__ import annotations
 
+import math
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -75,6 +76,8 @@ class Volume:
         """Told of a name that is gone although the kernel did not ask for it; set by `fuse.notify`."""
         self.outdated: Callable[[Ino], None] = lambda ino: None
         """Told of attributes that are not what the kernel has been told; set by `fuse.notify`."""
+        self.kernel_told: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        """Returns when the kernel has heard of everything before; set by `fuse.notify`."""
         self.background = Background()
         self.late = LateTimes(self.store_attrs, self.paths, self.background, self.parallel)
         self.read_ahead = ReadAhead(self.budget, self.background.spawn, config.read_ahead)
@@ -109,22 +112,30 @@ class Volume:
 
     # -- finding ---------------------------------------------------------------------------------------------
 
-    async def resolve(self, parent: Inode, name: str, directory: bool | None = None) -> Inode | None:
+    async def resolve(
+        self, parent: Inode, name: str, directory: bool | None = None, max_age: float = math.inf
+    ) -> Inode | None:
         """The inode under a name, from memory or the store; None if there is none. The caller pins `parent`.
 
-        `directory` is what a listing showed, if one did.
+        `directory` is what a listing showed, if one did. What is known must be no older than `max_age` seconds.
         """
         if not parent.attr.is_dir:
             raise NotDirectory(f"inode {parent.ino}")
         child = parent.children.get(name)
-        if child is not None and (child.busy or child.fresh_until > trio.current_time()):
+        if child is not None and (child.busy or self.fresh(child, join(parent, name), max_age)):
             return child
         if parent.ino == ROOT:
             return child  # exactly what was put there when the mount began
-        entry = await self.cache.lookup(join(parent, name), directory)
+        entry = await self.cache.lookup(join(parent, name), directory, max_age)
         return self.adopt(parent, name, entry)
 
-    def adopt(self, parent: Inode, name: str, entry: Entry | None, fresh_until: float = 0.0) -> Inode | None:
+    def fresh(self, inode: Inode, path: str, max_age: float = math.inf) -> bool:
+        """What is known of an inode need not be asked for again."""
+        return inode.known_at + min(self.cache.memory.ttl(path), max_age) > trio.current_time()
+
+    def adopt(
+        self, parent: Inode, name: str, entry: Entry | None, known_at: float = -math.inf
+    ) -> Inode | None:
         """Takes over what the store says of a name, unless this mount knows better."""
         child = parent.children.get(name)
         if child is not None and (child.busy or child.moving):
@@ -146,9 +157,11 @@ class Volume:
             child.stale_pages = True
             child.target = None
             child.etag = entry.etag
-        child.attr = entry.attr
+        if child.attr != entry.attr:
+            child.attr = entry.attr
+            self.outdated(child.ino)
         child.marker = entry.marker
-        child.fresh_until = fresh_until
+        child.known_at = known_at
         return child
 
     def detach(self, parent: Inode, name: str) -> Inode:
@@ -176,7 +189,7 @@ class Volume:
 
     def distrust(self, inode: Inode) -> None:
         """The store turned out to have another version: ask it at the next lookup and open."""
-        inode.fresh_until = 0.0
+        inode.known_at = -math.inf
         for parent, name in inode.names:
             self.cache.forget(join(parent, name))
 
@@ -239,8 +252,8 @@ class Volume:
         inode.etag = info.etag
         for parent, name in inode.names:
             path = join(parent, name)
-            self.cache.put(path, Entry(inode.attr, info.etag))
-            inode.fresh_until = trio.current_time() + self.cache.ttl(path)
+            self.cache.put(path, Entry(inode.attr, info.etag, modified_ns=info.modified_ns))
+            inode.known_at = trio.current_time()
 
     async def durable(self, inode: Inode) -> None:
         """Returns when all that was done to this file before the call is in the store."""
@@ -278,7 +291,7 @@ class Volume:
         info = await self.store.put(key, (), self.meta(inode))
         inode.marker = True
         inode.etag = info.etag
-        self.cache.put(path, Entry(inode.attr, info.etag))
+        self.cache.put(path, Entry(inode.attr, info.etag, modified_ns=info.modified_ns))
 
     async def _store_file_attrs(self, inode: Inode) -> None:
         meta = self.meta(inode)

@@ -68,6 +68,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("umask", values.mask, "OCTAL", "Permissions taken from files that carry none."),
     Setting("workspace_ttl", values.duration(0), "TIME", "How long attributes of workspace are believed."),
     Setting("memory_ttl", values.duration(0), "TIME", "How long attributes of memory are believed."),
+    Setting("revalidate", values.patience, "TIME", "Age at which an open asks the store again; or ttl."),
     Setting("log_level", values.level, "LEVEL", "debug, info, warning or error."),
     Setting(
         "log_file",

@@ -7,6 +7,7 @@ and `AGENTFS_RAM_LIMIT=256M` cannot mean different things.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,11 @@ def duration(least: float, most: float = 30 * 86400.0) -> Callable[[str], float]
         return value
 
     return parse
+
+
+def patience(text: str) -> float:
+    """A duration from 0, or `ttl`, which is no bound of its own."""
+    return math.inf if text.strip().lower() == "ttl" else duration(0)(text)
 
 
 def show_duration(seconds: float) -> str:

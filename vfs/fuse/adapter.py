@@ -41,6 +41,10 @@ class Adapter(pyfuse3.Operations):
         return pack(inode.ino, inode.attr, inode.nlink, ttl)
 
     def _ttl(self, inode: Inode) -> float:
+        """How long the kernel may believe it: while nobody tells of others' changes, no longer than an open may."""
+        return min(self._lifetime(inode), self.fs.cache.max_age)
+
+    def _lifetime(self, inode: Inode) -> float:
         config = self.fs.config
         node = inode
         while node.names and node.names[0][0].names:
@@ -60,7 +64,7 @@ class Adapter(pyfuse3.Operations):
             return self._entry(inode)
         absent = EntryAttributes()
         absent.st_ino = 0  # the kernel remembers the absence for entry_timeout
-        absent.entry_timeout = self.fs.config.negative_ttl
+        absent.entry_timeout = min(self.fs.config.negative_ttl, self.fs.cache.max_age)
         return absent
 
     @silent

@@ -10,19 +10,27 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections.abc import Callable
 
 import pyfuse3
+import trio
 
 from vfs.types import Ino
 
 QUEUE = 4096
+
+TOLD_SECONDS = 1.0
+"""The thread may be held up by another notification; what waits for it goes on then."""
+
+Item = tuple[Ino, bytes | None] | Callable[[], None]
+"""A dentry; an inode's attributes; or what is to be called in between."""
 
 
 class Notifier:
     """One thread between `start` and `stop`."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[tuple[Ino, bytes | None] | None] = queue.Queue(QUEUE)
+        self._queue: queue.Queue[Item | None] = queue.Queue(QUEUE)
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
         self.skipped = 0
 
@@ -35,20 +43,38 @@ class Notifier:
 
     def name_gone(self, parent: Ino, name: bytes) -> None:
         """The kernel's dentry is no longer true."""
-        self._put(parent, name)
+        self._put((parent, name))
 
     def attributes_changed(self, ino: Ino) -> None:
         """What the kernel was told of an inode is no longer true. Its pages stay: it may be open."""
-        self._put(ino, None)
+        self._put((ino, None))
 
-    def _put(self, ino: Ino, name: bytes | None) -> None:
+    async def told(self) -> None:
+        """Returns when the kernel has heard of everything before, or after a moment."""
+        heard = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        def tell() -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(heard.set)
+
+        with trio.move_on_after(TOLD_SECONDS):
+            self._put(tell)
+            await heard.wait()
+
+    def _put(self, item: Item) -> None:
         try:
-            self._queue.put_nowait((ino, name))
+            self._queue.put_nowait(item)
         except queue.Full:
             self.skipped += 1
+            if callable(item):
+                item()
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
+            if callable(item):
+                item()
+                continue
             ino, name = item
             with contextlib.suppress(OSError):  # ENOENT: the kernel did not know it; ENOTCONN: unmounted
                 if name is None:

@@ -48,6 +48,7 @@ async def serve(fs: FileSystem, config: Config, *, on_ready: Callable[[], None])
     heartbeat.start()
     fs.dropped = notifier.name_gone
     fs.outdated = notifier.attributes_changed
+    fs.kernel_told = notifier.told
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(heartbeat.beat)

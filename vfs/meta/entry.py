@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from vfs.types import Attr, ETag
 
+SECOND_NS = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -19,3 +21,8 @@ class Entry:
     etag: ETag
     marker: bool = True
     modified_ns: int = 0
+
+    def is_version(self, etag: ETag, modified_ns: int) -> bool:
+        """True if that is what a listing shows of this version. Listings of S3 have whole seconds."""
+        near = abs(self.modified_ns - modified_ns) <= SECOND_NS or not self.modified_ns
+        return self.etag == etag and near

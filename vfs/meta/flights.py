@@ -21,22 +21,23 @@ T = TypeVar("T")
 class Flight(Generic[T]):
     """One question. `stale`: the mount wrote to its path since."""
 
-    __slots__ = ("answer", "done", "error", "landed", "stale")
+    __slots__ = ("answer", "done", "error", "stale")
 
     def __init__(self) -> None:
         self.done = trio.Event()
-        self.landed = False
         self.answer: T | None = None
+        """None: it did not land."""
         self.error: VfsError | None = None
         self.stale = False
 
 
 class Watch:
-    """A listing under way. `written` are the names in it that the mount wrote since it began; `void`: all of them."""
+    """A listing under way, since `begun`. `written` are the names in it that the mount wrote since; `void`: all."""
 
-    __slots__ = ("__weakref__", "void", "written")
+    __slots__ = ("__weakref__", "begun", "void", "written")
 
     def __init__(self) -> None:
+        self.begun = trio.current_time()
         self.written: set[str] = set()
         self.void = False
 
@@ -60,7 +61,6 @@ class Flights(Generic[T]):
         flight = self._flights[path] = Flight()
         try:
             flight.answer = await ask()
-            flight.landed = True
         except VfsError as error:
             flight.error = error
             raise

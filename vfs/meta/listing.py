@@ -34,7 +34,8 @@ class Listing:
 
     async def page(self) -> dict[str, Listed]:
         """The next names, none of which came before. Empty pages are possible until `done`."""
-        known = self._cache.names(self.path) if self._token is None and not self._names else None
+        first = self._token is None and not self._names
+        known = self._cache.names(self.path, self._cache.max_age) if first else None
         if known is not None:
             self.done = True
             return {name: Listed(directory) for name, directory in known.items()}
@@ -50,10 +51,7 @@ class Listing:
             name = _name(info.key[len(self._prefix) :])
             if name is None or name in fresh or name in self._names:
                 continue
-            entry = self._cache.listed(info)
-            fresh[name] = Listed(False, entry)
-            if entry is not None:
-                self._cache.keep(f"{self.path}/{name}", entry, self.watch)
+            fresh[name] = Listed(False, self._cache.listed(f"{self.path}/{name}", info, self.watch))
         self._names.update((name, listed.directory) for name, listed in fresh.items())
         self._token = page.token
         if self._token is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 
 import trio
@@ -102,17 +103,18 @@ async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]
     if not directory.names and directory.ino != ROOT:
         return found
     path = directory.path()
-    now = trio.current_time()
     unknown: list[str] = []
     for name in batch:
         child = directory.children.get(name)
         if child is None and name in handle.gone:
             continue
-        if child is not None and (child.busy or directory.ino == ROOT or child.fresh_until > now):
+        if child is not None and (
+            child.busy or directory.ino == ROOT or volume.fresh(child, f"{path}/{name}")
+        ):
             found[name] = child
             continue
-        entry, fresh_until = _known(volume, handle, path, name, now)
-        inode = volume.adopt(directory, name, entry, fresh_until) if entry is not None else None
+        entry, known_at = _known(volume, handle, path, name)
+        inode = volume.adopt(directory, name, entry, known_at) if entry is not None else None
         if inode is not None:
             found[name] = inode
         else:
@@ -134,10 +136,8 @@ async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]
     return found
 
 
-def _known(
-    volume: Volume, handle: DirectoryHandle, path: str, name: str, now: float
-) -> tuple[Entry | None, float]:
-    """What is known of a name without asking, and until when it holds.
+def _known(volume: Volume, handle: DirectoryHandle, path: str, name: str) -> tuple[Entry | None, float]:
+    """What is known of a name without asking, and since when if that was an answer of the store.
 
     The listing is as good as an answer of this moment, unless this mount wrote that name since it began.
     """
@@ -145,8 +145,8 @@ def _known(
     entry = listed.entry if listed is not None else None
     watch = handle.listing.watch if handle.listing is not None else None
     if entry is not None and watch is not None and not watch.void and name not in watch.written:
-        return entry, now + volume.cache.ttl(path)
-    return volume.cache.peek(f"{path}/{name}") or (None if name in handle.gone else entry), 0.0
+        return entry, watch.begun
+    return volume.cache.peek(f"{path}/{name}") or (None if name in handle.gone else entry), -math.inf
 
 
 async def releasedir(volume: Volume, fh: Fh) -> None:

@@ -29,7 +29,10 @@ async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHan
         raise IsDirectory(f"inode {ino}")
     async with volume.paths.pinned(inode):
         if not inode.handles:  # asked after the wait: the last close may have reverted the file meanwhile
-            await refresh(volume, inode)
+            before = inode.attr
+            await refresh(volume, inode, volume.cache.max_age)
+            if inode.attr is not before:
+                await volume.kernel_told()  # or it would read the new content as far as the old size
         return await open_inode(volume, inode, flags, caller)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from vfs.core.inodes import ROOT, Inode
@@ -42,15 +43,16 @@ async def getattr_(volume: Volume, ino: Ino) -> Inode:
     return inode
 
 
-async def refresh(volume: Volume, inode: Inode) -> None:
-    """Asks the store again when what is known has expired. Raises Stale when the name is gone there."""
+async def refresh(volume: Volume, inode: Inode, max_age: float = math.inf) -> None:
+    """Asks the store again when what is known has expired, or is older. Raises Stale when the name is gone there."""
     if inode.ino == ROOT or inode.busy or not inode.names:
         return
     parent, name = inode.names[0]
     if parent.ino == ROOT:
         return
     async with volume.paths.pinned(parent):
-        if await volume.resolve(parent, name) is not inode and not inode.handles:
+        found = await volume.resolve(parent, name, max_age=max_age)
+        if found is not inode and not inode.handles:
             raise Stale(f"{name!r} was deleted or replaced by another writer")
 
 

@@ -1,0 +1,134 @@
+"""What this process remembers of the store: attributes, absences and listings, by least recent use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import trio
+from cachetools import TLRUCache
+
+from vfs.config import Config
+from vfs.meta.entry import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was true of a name at `at` (trio's clock); `entry` None: there is none such."""
+
+    entry: Entry | None
+    at: float
+
+
+@dataclass(slots=True)
+class Names:
+    """All names in a directory at `at` -> whether each is a directory. Own writes keep it true."""
+
+    names: dict[str, bool]
+    at: float
+
+
+class Memory:
+    """Paths as in Layout. Nothing here waits, and nothing is remembered longer than its time to live."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._entries: TLRUCache[str, Known] = TLRUCache(
+            config.cache_entries,
+            ttu=lambda path, known, _: known.at + self.lifetime(path, known.entry),
+            timer=trio.current_time,
+        )
+        self._listings: TLRUCache[str, Names] = TLRUCache(
+            config.cache_entries,
+            ttu=lambda path, listing, _: listing.at + self.ttl(path),
+            timer=trio.current_time,
+            getsizeof=lambda listing: 1 + len(listing.names),
+        )
+        self.most_names = config.cache_entries // 4
+        """In one remembered listing: a huge directory would push out all others, or grow with every file made."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Entries and listings held."""
+        return len(self._entries), len(self._listings)
+
+    def ttl(self, path: str) -> float:
+        """Seconds for which what is known of `path` holds."""
+        memory = path == "memory" or path.startswith("memory/")
+        return self._config.memory_ttl if memory else self._config.workspace_ttl
+
+    def lifetime(self, path: str, entry: Entry | None) -> float:
+        return self._config.negative_ttl if entry is None else self.ttl(path)
+
+    # -- asking ----------------------------------------------------------------------------------------------
+
+    def get(self, path: str, max_age: float = math.inf) -> Known | None:
+        """What is known of a name, if it is no older than that; None if nothing is.
+
+        What a complete listing lacks is known to be absent.
+        """
+        since = trio.current_time() - max_age
+        known = self._entries.get(path)
+        if known is not None and known.at >= since:
+            return known
+        parent, _, name = path.rpartition("/")
+        listing = self._listings.get(parent)
+        if listing is not None and listing.at >= since and name not in listing.names:
+            return Known(None, listing.at)
+        return None
+
+    def names(self, path: str, max_age: float = math.inf) -> dict[str, bool] | None:
+        """Every name in a directory, if that is known and no older."""
+        listing = self._listings.get(path)
+        return listing.names if listing and listing.at >= trio.current_time() - max_age else None
+
+    def is_directory(self, path: str) -> bool | None:
+        """Whether a listing showed a directory of that name, a file, or nothing."""
+        parent, _, name = path.rpartition("/")
+        listing = self._listings.get(parent)
+        return listing.names.get(name) if listing else None
+
+    # -- remembering -----------------------------------------------------------------------------------------
+
+    def keep(self, path: str, entry: Entry | None, at: float | None = None) -> None:
+        """Says nothing of whether the directory has the name."""
+        self._entries[path] = Known(entry, trio.current_time() if at is None else at)
+
+    def keep_listing(self, path: str, names: dict[str, bool], at: float | None = None) -> None:
+        if len(names) <= self.most_names:
+            self._listings[path] = Names(names, trio.current_time() if at is None else at)
+
+    def put(self, path: str, entry: Entry) -> None:
+        """It was stored just now."""
+        self.keep(path, entry)
+        parent, _, name = path.rpartition("/")
+        listing = self._listings.get(parent)
+        if listing is not None:
+            listing.names[name] = entry.attr.is_dir
+            if len(listing.names) > self.most_names:
+                self._listings.pop(parent)
+
+    def drop(self, path: str) -> None:
+        """It was deleted just now."""
+        self.keep(path, None)
+        self._listings.pop(path, None)
+        parent, _, name = path.rpartition("/")
+        listing = self._listings.get(parent)
+        if listing is not None:
+            listing.names.pop(name, None)
+
+    def forget(self, path: str) -> None:
+        """Nothing is known of this path any more, nor of what lies under it, nor who its neighbours are."""
+        below = path + "/"
+        for cache in (self._entries, self._listings):
+            for known in [known for known in cache if known == path or known.startswith(below)]:
+                cache.pop(known, None)
+        self._listings.pop(path.rpartition("/")[0], None)
+
+    def discard(self, path: str) -> None:
+        """What was known of this name is not true any more."""
+        self._entries.pop(path, None)
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self._listings.clear()
