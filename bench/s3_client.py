@@ -54,7 +54,7 @@ async def run(options: argparse.Namespace) -> None:
     )
     await one("head", lambda i: store.head(small[i]), options.small)
     await one("get 4 KiB", lambda i: store.get(small[i], 0, 4096), options.small)
-    await one("list 1000", lambda i: store.list(f"bench-{tag}/"), 20)
+    await one(f"list {options.small}", lambda i: store.list(f"bench-{tag}/"), 20)
     upload = await store.create_upload(large, META)
     parts = {}
 

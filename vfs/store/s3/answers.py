@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -33,9 +33,24 @@ def quoted(tag: ETag) -> str:
     return f'"{tag}"'
 
 
-def ns(moment: datetime | None) -> int:
+def moment(text: str) -> datetime:
+    """A time in any of S3's formats; 1970 for what is none.
+
+    botocore's own parser takes 120 us: three quarters of a listing's CPU time.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            found = parsedate_to_datetime(text)
+        except ValueError:
+            found = datetime.fromtimestamp(0, UTC)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def ns(when: datetime | None) -> int:
     """Whole seconds, as HEAD tells them; listings of some stores know the milliseconds."""
-    return int(moment.timestamp()) * SECOND if moment is not None else 0
+    return int(when.timestamp()) * SECOND if when is not None else 0
 
 
 def described(key: Key, answer: Mapping[str, Any], size: int | None = None) -> ObjectInfo:

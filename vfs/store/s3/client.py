@@ -17,6 +17,7 @@ from aiobotocore.session import AioSession, get_session
 from botocore.loaders import Loader
 
 from vfs.errors import StoreDenied, VfsError
+from vfs.store.s3.answers import moment
 from vfs.store.s3.faults import FOREIGN, translated
 from vfs.store.s3.location import Location
 from vfs.store.s3.transport import WireSession, prepare_events
@@ -172,6 +173,7 @@ def _stamps(files: tuple[str, ...]) -> Stamps:
 def _session(location: Location) -> AioSession:
     session = get_session()
     session.register_component("data_loader", _MODELS)
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
     if location.profile:
         session.set_config_variable("profile", location.profile)
     # Credentials are fetched by the session's own clients (STS, instance metadata): those too must run on trio.
