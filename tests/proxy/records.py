@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,8 @@ class Request:
 
     HTTP's chunk framing is not counted, the signatures of `aws-chunked` are.
     `status` is the server's (or a Status action's), None while or when there is none; that of a lost reply is what
-    the client did not get to see. `faults` are the names of the actions that struck it.
+    the client did not get to see. `faults` are the names of the actions that struck it. `copied` is how many bytes
+    an UploadPartCopy asks for; 0 where it names no range.
     """
 
     method: str
@@ -31,6 +33,7 @@ class Request:
     status: int | None = None
     faults: tuple[str, ...] = ()
     ended: bool = False
+    copied: int = 0
 
     def __str__(self) -> str:
         return f"{self.method} {self.target} {self.kind}"
@@ -71,7 +74,13 @@ def named(head: Head) -> Request:
     kind = next((name for field, name in special.items() if field in query), kind)
     if "x-amz-copy-source" in head.fields:
         kind = _COPIES.get(kind, kind)
-    return Request(head.method, head.target, kind, bucket, key)
+    return Request(head.method, head.target, kind, bucket, key, copied=_copied(head))
+
+
+def _copied(head: Head) -> int:
+    """Of `bytes=5-9`: 5."""
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", head.fields.get("x-amz-copy-source-range", ""))
+    return int(found[2]) - int(found[1]) + 1 if found else 0
 
 
 class Book:
