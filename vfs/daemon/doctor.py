@@ -21,7 +21,7 @@ from vfs.daemon.runtime_dir import opened, runtime_dir
 from vfs.daemon.values import show_size
 from vfs.errors import ConfigError, ObjectNotFound, StoreError, VfsError
 from vfs.store.base import ObjectMeta, ObjectStore
-from vfs.store.opening import describe, open_store, prepare
+from vfs.store.opening import describe, open_store, prepare, survey
 from vfs.types import Key
 
 OVERHEAD = 120 * MIB
@@ -173,7 +173,7 @@ async def _store_checks(config: Config) -> list[Check]:
             checks.append(check)
             if check.failed and what == "store: write":
                 break  # without an object there is nothing to read
-        checks += _abilities(store)
+        checks += await _abilities(store, config)
     except VfsError as error:
         what, _, fix = str(error).rpartition(": ")
         checks.append(Check("store: access", "failed", what, fix))
@@ -240,7 +240,15 @@ async def _attempt(name: str, attempt: Callable[[], Awaitable[str]], store: str)
         return Check(name, "failed", str(error), f"give this user the right to it in {store}, and room")
 
 
-def _abilities(store: ObjectStore) -> list[Check]:
+async def _abilities(store: ObjectStore, config: Config) -> list[Check]:
+    rows = await survey(store, config)
+    if rows:
+        return [
+            Check(f"store: {feature}", "note", f"{found}: {follows}")
+            if follows
+            else Check(f"store: {feature}", "ok", found)
+            for feature, found, follows in rows
+        ]
     able = store.capabilities
     lacking = {
         "no UploadPartCopy: a change in a large file uploads all of it": not able.copy_part,

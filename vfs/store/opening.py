@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -63,6 +63,19 @@ async def prepare(store: ObjectStore, config: Config) -> None:
         await inner.prepare(bounded, place, write=not config.read_only)
     except StoreError as error:
         raise StoreError(f"store {describe(config.store)}: {_CALL.split(str(error))[-1]}") from error
+
+
+async def survey(store: ObjectStore, config: Config) -> Sequence[tuple[str, str, str]]:
+    """After `prepare`, for `agentfs doctor`: feature, what was found, and what follows where it is missing."""
+    inner = innermost(store)
+    if isinstance(inner, LocalStore):
+        return []
+    from vfs.store.s3 import S3Store
+    from vfs.store.s3.survey import survey as ask
+
+    assert isinstance(inner, S3Store)
+    rows = await ask(store, inner.findings, Layout(config.user).private_key(""))
+    return [(row.feature, row.found, row.follows) for row in rows]
 
 
 def _innermost(url: str) -> ObjectStore:
