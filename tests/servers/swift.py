@@ -89,7 +89,7 @@ class Swift:
 
     def __init__(self) -> None:
         self._python = installed(PYTHON)
-        self._directory = Path(tempfile.mkdtemp(prefix="agentfs-swift-", dir=RAM if RAM.is_dir() else None))
+        self._directory = _scratch()
         self._processes: list[Process] = []
         self.port, *self._ports = _free_ports(1 + len(BACKENDS))
         self.server = Server(f"http://127.0.0.1:{self.port}", REGION, BUCKET, "test:tester", SECRET)
@@ -160,6 +160,16 @@ class Swift:
     def _environment(self) -> dict[str, str]:
         place = {"HOME": str(self._directory), "TMPDIR": str(self._directory)}
         return {"PATH": os.environ.get("PATH", os.defpath), **place}
+
+
+def _scratch() -> Path:
+    """A directory in RAM where there is one; what test runs that were killed left there goes first."""
+    base = RAM if RAM.is_dir() else Path(tempfile.gettempdir())
+    for left in base.glob("agentfs-swift-*-*"):
+        owner = left.name.split("-")[2]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            remove_tree(left)
+    return Path(tempfile.mkdtemp(prefix=f"agentfs-swift-{os.getpid()}-", dir=base))
 
 
 def _sections() -> Iterator[str]:
