@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -82,30 +82,35 @@ def error(code: str, status: int, message: str = "", *, headers: Mapping[str, st
 
 
 async def _serve(served: Wire, answer: Answer, stream: trio.SocketStream) -> None:
+    """One connection, until either side leaves."""
     served.connections += 1
-    buffered = b""
     async with stream:
-        while True:
-            while b"\r\n\r\n" not in buffered:
-                more = await stream.receive_some(1 << 20)
-                if not more or more[:1] == TLS:
-                    return
-                buffered += more
-            head, _, buffered = buffered.partition(b"\r\n\r\n")
-            first, *lines = head.decode("latin-1").split("\r\n")
-            headers = {
-                name.lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)
-            }
-            pieces, size = [buffered], len(buffered)
-            while size < int(headers.get("content-length", 0)):
-                pieces.append(await stream.receive_some(1 << 20))
-                assert pieces[-1], "the client went away in mid body"
-                size += len(pieces[-1])
-            body, buffered = b"".join(pieces), b""
-            method, target, _ = first.split(" ")
-            served.requests.append(Seen(method, target, headers, body))
-            reply = answer(served.requests[-1])
-            sent = b"" if method == "HEAD" else reply.body[: reply.cut]
-            await stream.send_all(reply.head(method) + sent)
-            if reply.cut is not None:
+        with suppress(trio.BrokenResourceError):
+            await _answers(served, answer, stream)
+
+
+async def _answers(served: Wire, answer: Answer, stream: trio.SocketStream) -> None:
+    buffered = b""
+    while True:
+        while b"\r\n\r\n" not in buffered:
+            more = await stream.receive_some(1 << 20)
+            if not more or more[:1] == TLS:
                 return
+            buffered += more
+        head, _, buffered = buffered.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
+        pieces, size = [buffered], len(buffered)
+        while size < int(headers.get("content-length", 0)):
+            pieces.append(await stream.receive_some(1 << 20))
+            if not pieces[-1]:
+                return
+            size += len(pieces[-1])
+        body, buffered = b"".join(pieces), b""
+        method, target, _ = first.split(" ")
+        served.requests.append(Seen(method, target, headers, body))
+        reply = answer(served.requests[-1])
+        sent = b"" if method == "HEAD" else reply.body[: reply.cut]
+        await stream.send_all(reply.head(method) + sent)
+        if reply.cut is not None:
+            return

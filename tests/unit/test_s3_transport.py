@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from tests.wire import Reply, Seen, wire
+from tests.wire import Reply, Seen, store_on, wire
 from vfs.store.base import ObjectMeta
 from vfs.store.s3 import Location, S3Store
 from vfs.store.s3.transport import SLICE, SMALL, WireBody
@@ -151,3 +151,28 @@ def test_a_body_can_be_read_and_rewound() -> None:
     assert body.read() == b"abcdefghi"
     assert body.seek(-2, 2) == 7
     assert body.read(100) == b"hi"
+
+
+async def test_calls_can_be_cancelled() -> None:
+    """Halfway through an answer, and many at once: their connections are closed, and the next calls find others."""
+    data = b"x" * (4 * MIB)
+    scope = trio.CancelScope()
+    rounds = 0
+
+    def answer(seen: Seen) -> Reply:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 5:
+            scope.cancel()
+        return Reply(body=data, headers={"etag": '"e"'}) if seen.method == "GET" else stored(seen)
+
+    async with store_on(answer) as (store, served):
+        with scope:
+            async with trio.open_nursery() as nursery:
+                for number in range(10):
+                    call = store.get if number % 2 else lambda key: store.put(key, [data], BARE)
+                    nursery.start_soon(call, Key("k"))
+        assert scope.cancelled_caught
+        for _ in range(3):
+            assert (await store.get(Key("k"))).data == data
+        assert served.connections >= 2
