@@ -45,6 +45,8 @@ class Config:
     negative_ttl: float = 5.0
     revalidate: float = 1.0
     """Age up to which what is known is believed when a file is opened or a directory read; inf: the TTLs alone."""
+    shared_content: int = 64 * KIB
+    """Largest file whose content is kept in the shared cache."""
     cache_entries: int = 32_768
     """Attributes kept in the process, by least recent use."""
 

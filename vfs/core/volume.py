@@ -33,7 +33,9 @@ from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, Stal
 from vfs.layout import Layout
 from vfs.meta.attrs import encode, link_text, now_ns
 from vfs.meta.cache import MetaCache
+from vfs.meta.contents import SharedContents
 from vfs.meta.entry import Entry
+from vfs.meta.shared import SharedCache
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
 from vfs.store.copying import copy_object
 from vfs.types import Attr, Ino, Key
@@ -47,18 +49,21 @@ RAM_PARTS = 16
 class Volume:
     """Everything one mount knows. Operations are added by FileSystem."""
 
-    def __init__(self, store: ObjectStore, config: Config) -> None:
+    def __init__(self, store: ObjectStore, config: Config, shared: SharedCache | None = None) -> None:
         least = store.capabilities.min_part
         wanted = store.capabilities.part_size or config.part_size
         if wanted < least:
             raise ConfigError(f"part_size {wanted}: this store takes {least} at least")
         self.part_size = max(least, min(wanted, config.ram_limit // RAM_PARTS))
         """Bytes; smaller than asked for where RAM is small, so that several files can be written at once."""
+        self.background = Background()
         self.store = store
+        if shared is not None:
+            self.store = SharedContents(store, shared, config.shared_content, self.background.spawn)
         self.config = config
         self.id = secrets.token_hex(8)
         self.layout = Layout(config.user, store.capabilities.max_key, store.capabilities.key_size)
-        self.cache = MetaCache(store, self.layout, config)
+        self.cache = MetaCache(store, self.layout, config, shared, self.background.spawn)
         now = now_ns()
         self.table = InodeTable(Attr(stat.S_IFDIR | 0o755, config.uid, config.gid, 0, now, now, now))
         self.paths = Paths(self.table, config.path_timeout)
@@ -78,7 +83,6 @@ class Volume:
         """Told of attributes that are not what the kernel has been told; set by `fuse.notify`."""
         self.kernel_told: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         """Returns when the kernel has heard of everything before; set by `fuse.notify`."""
-        self.background = Background()
         self.late = LateTimes(self.store_attrs, self.paths, self.background, self.parallel)
         self.read_ahead = ReadAhead(self.budget, self.background.spawn, config.read_ahead)
         self._contents: dict[Content, Inode] = {}

@@ -8,6 +8,7 @@ older than the write.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
@@ -15,10 +16,13 @@ import trio
 from vfs.config import Config
 from vfs.errors import ObjectNotFound, leading
 from vfs.layout import Layout
+from vfs.meta.alone import Alone
 from vfs.meta.attrs import Defaults, decode
 from vfs.meta.entry import Entry
 from vfs.meta.flights import Flights, Watch
 from vfs.meta.memory import Known, Memory
+from vfs.meta.shared import Change, Kind, SharedCache
+from vfs.meta.sharing import Sharing, Spawn
 from vfs.store.base import ObjectInfo, ObjectStore
 from vfs.types import ETag
 
@@ -36,12 +40,20 @@ class MetaStatistics:
 class MetaCache:
     """Paths are relative to the mount, as in Layout."""
 
-    def __init__(self, store: ObjectStore, layout: Layout, config: Config) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        layout: Layout,
+        config: Config,
+        shared: SharedCache | None = None,
+        spawn: Spawn | None = None,
+    ) -> None:
         self._store = store
         self._layout = layout
         self._config = config
         self._defaults = Defaults.of(config)
         self.memory = Memory(config)
+        self.sharing = Sharing(shared or Alone(), spawn)
         self._flights: Flights[Known] = Flights()
         self._hits = self._misses = 0
 
@@ -50,8 +62,11 @@ class MetaCache:
 
     @property
     def max_age(self) -> float:
-        """Seconds for which what is known may be believed when a file is opened or a directory read."""
-        return self._config.revalidate
+        """Seconds for which what is known may be believed when a file is opened or a directory read.
+
+        Without end while others' changes are heard: its time to live alone bounds it then.
+        """
+        return math.inf if self.sharing.heard else self._config.revalidate
 
     # -- asking ----------------------------------------------------------------------------------------------
 
@@ -92,12 +107,18 @@ class MetaCache:
         return known.entry if known else None
 
     async def _resolve(self, path: str, directory: bool | None) -> Known:
+        found, version = await self.sharing.name(path, self.memory.lifetime)
+        if found is not None:
+            return found
         asked = trio.current_time()
         if directory is None:
             directory = self.memory.is_directory(path)
         if directory is None:
-            return Known(await self._either(path), asked)
-        return Known(await (self._directory(path) if directory else self._file(path)), asked)
+            entry = await self._either(path)
+        else:
+            entry = await (self._directory(path) if directory else self._file(path))
+        self.sharing.fill(path, entry, version)
+        return Known(entry, asked)
 
     async def _either(self, path: str) -> Entry | None:
         """Both questions at once: nothing says yet whether it is a file or a directory."""
@@ -136,17 +157,21 @@ class MetaCache:
     def _entry(self, info: ObjectInfo) -> Entry:
         return Entry(decode(info, self._defaults), info.etag, modified_ns=info.modified_ns)
 
-    def listed(self, path: str, info: ObjectInfo, watch: Watch) -> Entry | None:
+    def listed(self, path: str, info: ObjectInfo, watch: Watch, others: Entry | None = None) -> Entry | None:
         """The entry of a listed object, if the listing carried enough to make one, or it is the version known here.
 
-        What was known of another version is forgotten.
+        What was known of another version is forgotten. `others` is what other mounts know.
         """
         if info.meta is not None:
             entry = self._entry(info)
         else:
             known = self.peek(path)
-            if known is None or watch.void or path.rpartition("/")[2] in watch.written:
+            if watch.void or path.rpartition("/")[2] in watch.written:
                 return known
+            if others is not None and (known is None or not known.is_version(info.etag, info.modified_ns)):
+                known = others
+            if known is None:
+                return None
             if not known.is_version(info.etag, info.modified_ns):
                 self.memory.discard(path)
                 return None
@@ -158,10 +183,13 @@ class MetaCache:
         """To be taken before a listing of this directory begins: knows what the mount writes meanwhile."""
         return self._flights.watch(path)
 
-    def keep_listing(self, path: str, names: dict[str, bool], watch: Watch) -> None:
-        """A complete listing; not kept if this mount wrote in that directory since it began."""
+    def keep_listing(self, path: str, names: dict[str, bool], watch: Watch, at: float | None = None) -> None:
+        """A complete listing; not kept if this mount wrote in that directory since it began.
+
+        `at` is when it was true, by trio's clock, if that was before.
+        """
         if not watch.void and not watch.written:
-            self.memory.keep_listing(path, names, watch.begun)
+            self.memory.keep_listing(path, names, watch.begun if at is None else at)
 
     def keep(self, path: str, entry: Entry, watch: Watch) -> None:
         """What a listing said of one name; not kept if this mount wrote it since the listing began."""
@@ -172,13 +200,35 @@ class MetaCache:
 
     def put(self, path: str, entry: Entry) -> None:
         """The mount itself stored this."""
-        self._flights.wrote(path)
-        self.memory.put(path, entry)
+        self.heard_put(path, entry)
+        self.sharing.note(Change(Kind.PUT, path, entry))
 
     def drop(self, path: str) -> None:
         """The mount itself deleted this."""
+        self.heard_drop(path)
+        self.sharing.note(Change(Kind.DROP, path))
+
+    def moved(self, path: str, below: Sequence[str] | None) -> None:
+        """The mount itself moved a directory to or from this path; `below` are the directories in it, if known."""
+        self.forget(path)
+        self.sharing.note(Change(Kind.ALL) if below is None else Change(Kind.TREE, path, below=below))
+
+    # -- others' writes --------------------------------------------------------------------------------------
+
+    def heard_put(self, path: str, entry: Entry) -> None:
+        """It is stored with these attributes, whoever did it."""
+        self._flights.wrote(path)
+        self.memory.put(path, entry)
+
+    def heard_drop(self, path: str) -> None:
+        """It is gone, whoever did it."""
         self._flights.wrote(path)
         self.memory.drop(path)
+
+    def forget_all(self) -> None:
+        """Nothing that was known is certain."""
+        self._flights.void("")
+        self.memory.clear()
 
     def forget(self, path: str) -> None:
         """Nothing is known of this path any more, nor of what lies under it, nor who its neighbours are."""

@@ -86,7 +86,7 @@ class Flights(Generic[T]):
     def void(self, path: str) -> None:
         """Nothing that was asked about this path or what lies under it may be remembered."""
         self.wrote(path)
-        below = path + "/"
+        below = f"{path}/" if path else ""
         for asked, flight in self._flights.items():
             if asked.startswith(below):
                 flight.stale = True

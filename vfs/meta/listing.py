@@ -8,6 +8,7 @@ from vfs.errors import NameNotText, NameTooLong
 from vfs.layout import PLACEHOLDER, Layout, decode_name
 from vfs.meta.cache import MetaCache
 from vfs.meta.entry import Entry
+from vfs.meta.memory import Known
 from vfs.store.base import ObjectStore
 
 
@@ -30,12 +31,17 @@ class Listing:
         self.watch = cache.watch(path)
         self._token: str | None = None
         self._names: dict[str, bool] = {}
+        self._others: dict[str, Known] = {}
+        self._version = -1
+        """Of what other mounts knew when this began; -1: there is nothing to tell them."""
         self.done = False
 
     async def page(self) -> dict[str, Listed]:
         """The next names, none of which came before. Empty pages are possible until `done`."""
         first = self._token is None and not self._names
         known = self._cache.names(self.path, self._cache.max_age) if first else None
+        if known is None and first:
+            known = await self._ask_others()
         if known is not None:
             self.done = True
             return {name: Listed(directory) for name, directory in known.items()}
@@ -51,13 +57,50 @@ class Listing:
             name = _name(info.key[len(self._prefix) :])
             if name is None or name in fresh or name in self._names:
                 continue
-            fresh[name] = Listed(False, self._cache.listed(f"{self.path}/{name}", info, self.watch))
+            path, others = f"{self.path}/{name}", self._others.get(name)
+            entry = self._cache.listed(path, info, self.watch, others.entry if others else None)
+            fresh[name] = Listed(False, entry)
         self._names.update((name, listed.directory) for name, listed in fresh.items())
         self._token = page.token
         if self._token is None:
             self.done = True
             self._cache.keep_listing(self.path, self._names, self.watch)
         return fresh
+
+    async def _ask_others(self) -> dict[str, bool] | None:
+        """All names, if other mounts know them; what else they know serves to spare questions."""
+        memory = self._cache.memory
+        names, since, self._version = await self._cache.sharing.folder(
+            self.path, memory.lifetime, memory.ttl(self.path)
+        )
+        self._others = names
+        if since is None:
+            return None
+        self._version = -1
+        for name, known in names.items():
+            if known.entry is not None:
+                self._cache.keep(f"{self.path}/{name}", known.entry, self.watch)
+        found = {name: known.entry.attr.is_dir for name, known in names.items() if known.entry is not None}
+        self._cache.keep_listing(self.path, found, self.watch, since)
+        return found
+
+    def share(self) -> None:
+        """Tells other mounts of the whole directory, once every name's attributes are known here.
+
+        To be called when the pass is over. Does nothing if they knew already, or something is missing.
+        """
+        version, self._version = self._version, -1
+        if not self.done or version < 0 or len(self._names) > self._cache.memory.most_names:
+            return
+        if self.watch.void or self.watch.written:
+            return
+        entries: dict[str, Entry] = {}
+        for name in self._names:
+            entry = self._cache.peek(f"{self.path}/{name}")
+            if entry is None:
+                return
+            entries[name] = entry
+        self._cache.sharing.fill_folder(self.path, entries, self.watch.begun, version)
 
 
 def _name(text: str) -> str | None:

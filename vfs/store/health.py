@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vfs.store.base import ObjectStore
 from vfs.store.breaker import Breaker, State
-from vfs.store.layers import Layer
+from vfs.store.layers import outermost
 from vfs.store.retry import Retry
 
 
@@ -30,14 +30,11 @@ def health(store: ObjectStore) -> StoreHealth:
     state = cause = ""
     since = 0.0
     retries = settled = given_up = 0
-    layer = store
-    while isinstance(layer, Layer):
-        if isinstance(layer, Breaker):
-            seen = layer.statistics()
-            away = seen.state is not State.CLOSED
-            state, cause, since = "away" if away else "answering", seen.cause if away else "", seen.since
-        elif isinstance(layer, Retry):
-            tries = layer.statistics()
-            retries, settled, given_up = sum(tries.retries.values()), tries.settled, tries.given_up
-        layer = layer.inner
+    if breaker := outermost(store, Breaker):
+        seen = breaker.statistics()
+        away = seen.state is not State.CLOSED
+        state, cause, since = "away" if away else "answering", seen.cause if away else "", seen.since
+    if retry := outermost(store, Retry):
+        tries = retry.statistics()
+        retries, settled, given_up = sum(tries.retries.values()), tries.settled, tries.given_up
     return StoreHealth(state, cause, since, retries, settled, given_up)

@@ -206,6 +206,18 @@ class Deadline(Layer):
         raise StoreTimeout(f"{call.name} {call.key!r}: no answer within {allowed:.0f} s")
 
 
+L = TypeVar("L", bound=Layer)
+
+
+def outermost(store: ObjectStore, kind: type[L]) -> L | None:
+    """The layer of that kind, the outermost if there are several; None if there is none."""
+    while isinstance(store, Layer):
+        if isinstance(store, kind):
+            return store
+        store = store.inner
+    return None
+
+
 def innermost(store: ObjectStore) -> ObjectStore:
     """The store itself, without the layers around it."""
     while isinstance(store, Layer):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import structlog
 import trio
 
+from vfs.core.coherence import Coherence
 from vfs.core.filesystem import attributes as _attributes
 from vfs.core.filesystem import create as _create
 from vfs.core.filesystem import directories as _directories
@@ -27,8 +30,10 @@ from vfs.layout import ROOTS
 from vfs.meta.attrs import Defaults, encode, now_ns
 from vfs.meta.cache import MetaStatistics
 from vfs.meta.entry import Entry
+from vfs.meta.shared import SharedStatistics
 from vfs.store.base import ObjectMeta
 from vfs.store.health import StoreHealth, health
+from vfs.store.layers import outermost
 from vfs.store.metered import Metered
 from vfs.types import ETag, Key
 
@@ -38,6 +43,26 @@ Changes = _attributes.Changes
 
 CLEANUP_SECONDS = 10.0
 """How long an unmount waits for uploads to be aborted and orphans to be deleted; `agentfs gc` finds the rest."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+V = TypeVar("V", bound=Volume)
+
+
+def _published(
+    operation: Callable[Concatenate[V, P], Awaitable[R]],
+) -> Callable[Concatenate[V, P], Coroutine[Any, Any, R]]:
+    """An operation that returns when other mounts have been told of what it changed, failed or not."""
+
+    @wraps(operation)
+    async def telling(self: V, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await operation(self, *args, **kwargs)
+        finally:
+            await self.cache.sharing.publish()
+
+    return telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +83,7 @@ class FileSystemStatistics:
     """Calls of the store that ended, by name."""
     store_health: StoreHealth
     conflicts: ConflictStatistics
+    shared: SharedStatistics
     store_errors: dict[str, int]
     """Calls that failed, by the error's name; NotFound and the like are answers and count too."""
 
@@ -69,29 +95,29 @@ class FileSystem(Volume):
     forget = _lookup.forget
     getattr = _lookup.getattr_
     readlink = _lookup.readlink
-    create = _create.create
-    mkdir = _create.mkdir
-    mknod = _create.mknod
-    symlink = _create.symlink
-    link = _create.link
-    open = _files.open_
+    create = _published(_create.create)
+    mkdir = _published(_create.mkdir)
+    mknod = _published(_create.mknod)
+    symlink = _published(_create.symlink)
+    link = _published(_create.link)
+    open = _published(_files.open_)
     read = _files.read
     write = _files.write
-    flush = _files.flush
-    fsync = _files.fsync
-    release = _files.release
+    flush = _published(_files.flush)
+    fsync = _published(_files.fsync)
+    release = _published(_files.release)
     opendir = _directories.opendir
     entries = _directories.entries
     releasedir = _directories.releasedir
-    fsyncdir = _directories.fsyncdir
-    unlink = _remove.unlink
-    rmdir = _remove.rmdir
-    rename = _rename.rename
-    setattr = _attributes.setattr_
+    fsyncdir = _published(_directories.fsyncdir)
+    unlink = _published(_remove.unlink)
+    rmdir = _published(_remove.rmdir)
+    rename = _published(_rename.rename)
+    setattr = _published(_attributes.setattr_)
     getxattr = _attributes.getxattr
     listxattr = _attributes.listxattr
-    setxattr = _attributes.setxattr
-    removexattr = _attributes.removexattr
+    setxattr = _published(_attributes.setxattr)
+    removexattr = _published(_attributes.removexattr)
     usage = _attributes.usage
 
     @asynccontextmanager
@@ -101,6 +127,7 @@ class FileSystem(Volume):
             self.background.open(nursery)
             await self._make_roots()
             nursery.start_soon(self.writeback.run)
+            nursery.start_soon(self.cache.sharing.shared.run, Coherence(self))
             try:
                 yield
             finally:
@@ -175,7 +202,8 @@ class FileSystem(Volume):
     def statistics(self) -> FileSystemStatistics:
         budget = self.budget.statistics()
         meta = self.cache.statistics()
-        calls = self.store.statistics().calls if isinstance(self.store, Metered) else {}
+        meter = outermost(self.store, Metered)
+        calls = meter.statistics().calls if meter else {}
         return FileSystemStatistics(
             open_files=self.handles.statistics().files,
             dirty_files=len(self.writeback.dirty),
@@ -189,6 +217,7 @@ class FileSystem(Volume):
             meta=meta,
             store_calls={name: call.ended for name, call in calls.items()},
             store_health=health(self.store),
+            shared=self.cache.sharing.shared.statistics(),
             conflicts=self.committer.conflicts.statistics(),
             store_errors=dict(sum((Counter(call.errors) for call in calls.values()), Counter())),
         )

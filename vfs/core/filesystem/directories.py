@@ -43,6 +43,8 @@ async def entries(volume: Volume, fh: Fh, start: int) -> AsyncGenerator[tuple[by
     while True:
         while at >= len(handle.names):
             if not await _extend(volume, handle):
+                if handle.listing is not None:
+                    handle.listing.share()
                 return
         batch = handle.names[at : at + BATCH]
         async with volume.paths.pinned(handle.inode):

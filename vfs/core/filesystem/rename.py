@@ -84,6 +84,8 @@ class _Move:
         self.target_path = join(target_dir, target_name)
         self.source_key = self._key(source, self.source_path)
         self.target_key = self._key(source, self.target_path)
+        self._inside: set[str] | None = None
+        """Directories below the one that moves, relative to it."""
 
     def _key(self, inode: Inode, path: str) -> Key:
         layout = self.volume.layout
@@ -173,6 +175,7 @@ class _Move:
             await volume.store.rename(self.source_key, self.target_key)
             return
         moved = await self._copy_tree(self.source_key, self.target_key)
+        self._inside = {key[len(self.source_key) :].rpartition("/")[0] for key in moved}
         if target is not None and target.marker and self.source_key not in moved:
             await volume.store.delete(self.target_key)
         await self._delete_all(list(moved))
@@ -213,8 +216,8 @@ class _Move:
         """The tree follows the store, and so does what is remembered of it."""
         volume, source = self.volume, self.source
         if source.attr.is_dir:
-            volume.cache.forget(self.source_path)
-            volume.cache.forget(self.target_path)
+            volume.cache.moved(self.source_path, self._directories(self.source_path))
+            volume.cache.moved(self.target_path, self._directories(self.target_path))
         volume.cache.drop(self.source_path)
         volume.table.move(self.source_dir, self.source_name, self.target_dir, self.target_name)
         if len(source.names) > 1:
@@ -222,6 +225,14 @@ class _Move:
         assert source.etag is not None
         volume.cache.put(self.target_path, Entry(source.attr, source.etag, source.marker))
         self._follow(source)
+
+    def _directories(self, path: str) -> list[str] | None:
+        """The directories below one end of the move; None where only the store knows them."""
+        if self._inside is None:
+            return None
+        parts = (inside.split("/") for inside in self._inside if inside)
+        below = {"/".join(names[:depth]) for names in parts for depth in range(1, len(names) + 1)}
+        return [f"{path}/{inside}" for inside in sorted(below)]
 
     def _follow(self, inode: Inode) -> None:
         """Contents read from their new keys from now on."""
@@ -251,7 +262,7 @@ class _Move:
         else:
             await self._three_moves(target, target_key)
         for path in (self.source_path, self.target_path):
-            volume.cache.forget(path)
+            volume.cache.moved(path, None)
         volume.table.unlink(self.source_dir, self.source_name)
         volume.table.unlink(self.target_dir, self.target_name)
         volume.table.link(source, self.target_dir, self.target_name)

@@ -1,0 +1,103 @@
+"""What becomes of the tree and of the kernel's caches when another mount changed something.
+
+First what this mount remembers, then its inodes, then the kernel. A file that is open here keeps its version: its
+attributes are this mount's own until the last close. The kernel is told by a thread of its own (`fuse.notify`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from vfs.core.inodes import ROOT, Inode
+from vfs.core.volume import Volume
+from vfs.meta.entry import Entry
+from vfs.meta.shared import Change, Kind
+
+log = structlog.get_logger()
+
+
+class Coherence:
+    """Listener of one mount's feed. Everything here is plain code: no request can come in between."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+
+    def connected(self, alive: bool) -> None:
+        """While the feed is dead, files are asked for again when they are opened."""
+        self._volume.cache.sharing.heard = alive
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.kind == Kind.ALL:
+                self.distrust_all()
+            elif change.kind == Kind.TREE:
+                self.distrust(change.path)
+            elif change.kind == Kind.PUT and change.entry is not None:
+                self._put(change.path, change.entry)
+            else:
+                self._drop(change.path)
+
+    # -- one change ------------------------------------------------------------------------------------------
+
+    def _put(self, path: str, entry: Entry) -> None:
+        volume = self._volume
+        volume.cache.heard_put(path, entry)
+        parent, name = self._place(path)
+        if parent is None:
+            return
+        known = parent.children.get(name)
+        if known is None:
+            self._kernel_forgets(parent, name)  # it may remember that there was none
+        elif volume.adopt(parent, name, entry, trio.current_time()) is not known:
+            self._kernel_forgets(parent, name)
+
+    def _drop(self, path: str) -> None:
+        volume = self._volume
+        volume.cache.heard_drop(path)
+        parent, name = self._place(path)
+        if parent is None or name not in parent.children:
+            return
+        volume.adopt(parent, name, None)
+        self._kernel_forgets(parent, name)
+
+    def distrust(self, path: str) -> None:
+        """Whatever is known of a path and of all below it is asked for again."""
+        volume = self._volume
+        volume.cache.forget(path)
+        parent, name = self._place(path)
+        inode = parent.children.get(name) if parent is not None else None
+        if parent is None or inode is None:
+            return
+        for node in (inode, *inode.below()):
+            self._doubt(node)
+        self._kernel_forgets(parent, name)
+
+    def distrust_all(self) -> None:
+        """The same for everything."""
+        self._volume.cache.forget_all()
+        for inode in self._volume.table:
+            self._doubt(inode)
+
+    def _doubt(self, inode: Inode) -> None:
+        if inode.ino == ROOT:
+            return
+        inode.known_at = -math.inf
+        self._volume.outdated(inode.ino)
+        for parent, name in inode.names:
+            if parent.ino != ROOT:
+                self._kernel_forgets(parent, name)
+
+    def _place(self, path: str) -> tuple[Inode | None, str]:
+        """The directory that a path lies in, if this mount knows it, and the name there."""
+        *directories, name = path.split("/")
+        node: Inode | None = self._volume.table.root
+        for directory in directories:
+            node = node.children.get(directory) if node is not None else None
+        return (None if node is None or node.ino == ROOT else node), name
+
+    def _kernel_forgets(self, parent: Inode, name: str) -> None:
+        self._volume.dropped(parent.ino, name.encode())
