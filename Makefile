@@ -58,7 +58,7 @@ check: $(DEV) $(SERVERS)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not root' tests/unit tests/contract
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not root and not swift' tests/unit tests/contract
 
 test: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test

@@ -35,6 +35,7 @@ for purpose in "$@"; do
         want npm has npm
         want rsync has rsync
         want s3fs has s3fs
+        want openssl has openssl
         want sqlite3 has sqlite3
         want unzip has unzip
         want zip has zip

@@ -4,7 +4,7 @@ The tests in `tests/fuse`, `tests/model` and `tests/semantics` need the kernel: 
 Where those are missing the tests fail; a file system that was not mounted was not tested.
 
 Programs that they run, by their Debian packages: bash coreutils findutils fuse3 gcc git libc6-dev make npm
-python3-venv rsync s3fs sqlite3 tar unzip zip.
+openssl python3-venv rsync s3fs sqlite3 tar unzip zip.
 """
 
 from __future__ import annotations

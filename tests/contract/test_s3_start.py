@@ -197,4 +197,6 @@ async def test_certificates(ministack: MiniStack, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(opening, "START_SECONDS", 5.0)
         store = await start(behind, monkeypatch, ca_bundle=str(certificate))
         assert store.findings == Findings()
+        store = await start(behind, monkeypatch, ca_bundle=str(certificate), checksums="when_supported")
+        assert store.findings == Findings(), "the checksums are trailers then"
         nursery.cancel_scope.cancel()
