@@ -25,9 +25,10 @@ from vfs.store.s3 import S3Store
 from vfs.store.s3.probe import Findings
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "START_SECONDS", 0.2)
+    """For stores that do not answer, which are asked until that is over."""
+    monkeypatch.setattr(opening, "START_SECONDS", 2.0)
 
 
 async def start(
@@ -119,6 +120,7 @@ async def refusal_without_keys(server: Server, patch: pytest.MonkeyPatch) -> str
     return str(raised.value)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_nobody_is_there(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     endpoint = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
@@ -127,11 +129,13 @@ async def test_nobody_is_there(ministack: MiniStack, monkeypatch: pytest.MonkeyP
     assert f"{endpoint} cannot be reached" in text
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_unknown_host(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:
     text = await refusal(ministack.server.through("http://no-such-host.invalid"), monkeypatch)
     assert "the host name of http://no-such-host.invalid is not known: correct endpoint=" in text
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_https_on_a_port_for_http(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:
     text = await refusal(ministack.server.through(ministack.endpoint.replace("http", "https")), monkeypatch)
     assert "TLS failed" in text
@@ -194,7 +198,6 @@ async def test_certificates(ministack: MiniStack, monkeypatch: pytest.MonkeyPatc
         text = await refusal(behind, monkeypatch)
         assert "TLS certificate cannot be trusted (self-signed certificate)" in text
         assert "ca_bundle=" in text
-        monkeypatch.setattr(opening, "START_SECONDS", 5.0)
         store = await start(behind, monkeypatch, ca_bundle=str(certificate))
         assert store.findings == Findings()
         store = await start(behind, monkeypatch, ca_bundle=str(certificate), checksums="when_supported")
