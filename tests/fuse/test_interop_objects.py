@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import MakeMount
 from tests.mounting import Mount
+from tests.semantics.document import semantics
 from tests.servers.client import Client
 from tests.servers.server import Server
 
@@ -79,6 +80,7 @@ def paths(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()}
 
 
+@semantics("S20.1")
 def test_an_upload_without_metadata_is_an_ordinary_file(mount: Mount, client: Client, work: str) -> None:
     client.put(f"{work}made/by/others.html", b"<p>", {"content-type": "text/html"})
     modified = parsedate_to_datetime(client.head(f"{work}made/by/others.html").headers["last-modified"])
@@ -108,6 +110,7 @@ def test_an_upload_is_edited_in_place(mount: Mount, client: Client, work: str) -
     assert stat.S_IMODE((mount.workspace / "notes.txt").stat().st_mode) == 0o600
 
 
+@semantics("S20.2")
 def test_a_directory_of_others_outlives_its_last_file(mount: Mount, client: Client, work: str) -> None:
     upload(client, work, "theirs/deep/file")
     (mount.workspace / "theirs" / "deep" / "file").unlink()
@@ -137,6 +140,7 @@ def test_every_key_that_is_a_path_is_shown(mount: Mount, client: Client, work: s
         assert (mount.workspace / key).read_bytes() == f"body of {key}".encode()
 
 
+@semantics("S20.3")
 def test_keys_that_are_no_paths_are_neither_shown_nor_touched(
     mount: Mount, client: Client, work: str
 ) -> None:
@@ -158,6 +162,7 @@ def test_keys_that_are_no_paths_are_neither_shown_nor_touched(
         assert client.get(work + key).body == f"body of {key}".encode()
 
 
+@semantics("S20.3")
 def test_keys_that_are_no_paths_move_with_their_directory(mount: Mount, client: Client, work: str) -> None:
     mount.unmount()
     mine = [key.removeprefix("odd") for key in HIDDEN if key.startswith("odd")]
@@ -170,6 +175,7 @@ def test_keys_that_are_no_paths_move_with_their_directory(mount: Mount, client: 
 
 
 @pytest.mark.parametrize("marked", [False, True], ids=["keys-below", "marker"])
+@semantics("S20.4")
 def test_a_directory_hides_the_file_of_its_name(
     mount: Mount, client: Client, work: str, marked: bool
 ) -> None:
@@ -186,6 +192,7 @@ def test_a_directory_hides_the_file_of_its_name(
     assert (mount.workspace / "moved" / "inside").read_text() == "body of both/inside"
 
 
+@semantics("S20.6")
 def test_nothing_beside_the_users_prefix_is_touched(mount: Mount, client: Client) -> None:
     """Prefixes are compared with their slash, and no key that lies elsewhere comes into view."""
     users = mount.user_prefix.removesuffix("u1/")
@@ -216,6 +223,7 @@ def test_the_longest_keys_there_are(mount: Mount, client: Client, work: str) -> 
     assert client.keys(f"{work}{deep}/f") == []
 
 
+@semantics("S20.4")
 def test_a_hidden_file_is_not_lost_when_its_name_is_taken(mount: Mount, client: Client, work: str) -> None:
     mount.unmount()
     upload(client, work, "both", "both/inside")
@@ -230,6 +238,7 @@ def test_a_hidden_file_is_not_lost_when_its_name_is_taken(mount: Mount, client: 
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@semantics("S20.5")
 def test_an_object_that_says_it_is_packed_is_read_as_it_lies(
     mount: Mount, client: Client, work: str, encoding: str
 ) -> None:
@@ -238,4 +247,7 @@ def test_an_object_that_says_it_is_packed_is_read_as_it_lies(
     assert (mount.workspace / "packed").read_bytes() == packed
     with (mount.workspace / "packed").open("ab") as file:
         file.write(b"more")
-    assert client.get(f"{work}packed").body == packed + b"more"
+    changed = client.get(f"{work}packed")
+    assert changed.body == packed + b"more"
+    assert "content-encoding" not in changed.headers
+    assert changed.headers["content-type"] == "application/octet-stream"

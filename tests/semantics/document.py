@@ -62,8 +62,8 @@ def semantics(*numbers: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def quoted_numbers() -> Iterator[tuple[str, str]]:
-    """(number, module) of every quotation in this package, read from the sources."""
-    for path in sorted(HERE.glob("test_*.py")):
+    """(number, module) of every quotation in the tests, read from the sources."""
+    for path in sorted(HERE.parent.rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Name(id="semantics"), args=arguments):
