@@ -71,6 +71,7 @@ def test_all_options(tmp_path: Path) -> None:
         ("s3://bucket?sse_key=x", "sse=aws:kms"),
         ("s3://bucket?sse=AES256&sse_key=x", "sse=aws:kms"),
         ("s3://bucket?keys=short", "plain, restricted"),
+        ("s3://bucket/pr%C3%A9fixe?keys=restricted", "no such prefix"),
         ("s3://bucket?ca_bundle=/no/such.pem", "PEM"),
         ("s3://bucket?profile=%20", "profile"),
     ],

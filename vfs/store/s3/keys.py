@@ -70,6 +70,11 @@ class Keys:
         return _REFUSED.sub(lambda found: "".join(f"{_ESCAPE}{byte:02x}" for byte in found[0].encode()), key)
 
 
+def is_restricted(text: str) -> bool:
+    """Stores that restrict keys take it as it is."""
+    return _REFUSED.search(text.replace(_ESCAPE, "")) is None
+
+
 def decoded(text: str) -> str:
     """A key of a listing that was asked for with encoding-type=url."""
     return unquote_plus(text)

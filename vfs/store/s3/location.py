@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from vfs.errors import ConfigError
+from vfs.store.s3.keys import is_restricted
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 """Wider than AWS allows today: other stores, and old buckets, have upper case and underscores."""
@@ -54,7 +55,10 @@ class Location:
             raise ConfigError(f"store s3://{bucket}: {bucket!r} is no bucket name, use s3://bucket/prefix")
         if parts.fragment or url.endswith("#"):
             raise ConfigError(f"store s3://{bucket}: write '#' in a prefix as %23")
-        return cls(bucket, _prefix(parts.path), **_options(parts.query))  # type: ignore[arg-type]
+        prefix, options = _prefix(parts.path), _options(parts.query)
+        if options.get("keys") == "restricted" and not is_restricted(prefix):
+            raise ConfigError(f"store s3://{bucket}/{prefix}: keys=restricted allows no such prefix")
+        return cls(bucket, prefix, **options)  # type: ignore[arg-type]
 
 
 def _prefix(path: str) -> str:
