@@ -178,6 +178,22 @@ def doctor(store: str | None, config_file: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+def refresh(paths: Sequence[str]) -> None:
+    """Ask the store again: another program changed objects behind the mount's back.
+
+    \b
+    Examples:
+      agentfs refresh /mnt/agent/workspace/report.html
+      agentfs refresh /mnt/agent
+    """
+    from vfs.daemon.refreshing import refresh as refresh_one
+
+    for path in paths:
+        refresh_one(path)
+
+
+@cli.command()
 @click.option("--user", metavar="ID", help="Whose; the one that is set if none is named.")
 @click.option("--store", metavar="URL", help="The store, instead of the one that is set.")
 @click.option("--config", "config_file", metavar="FILE", default="", help="Settings file to read.")

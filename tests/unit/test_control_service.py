@@ -54,6 +54,9 @@ class FakeFileSystem:
         if progress:
             progress(0, 0)
 
+    async def ask_again(self, path: str) -> None:
+        self.events.append(f"ask again: {path}")
+
     def statistics(self) -> Numbers:
         return Numbers()
 

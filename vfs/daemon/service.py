@@ -43,6 +43,8 @@ class Serves(Protocol):
 
     async def drain(self, progress: Callable[[int, int], None] | None = None) -> None: ...
 
+    async def ask_again(self, path: str) -> None: ...
+
     def statistics(self) -> Any: ...
 
 
@@ -98,6 +100,7 @@ class Service:
             "status": Command(self._status),
             "drain": Command(self._drain, LONGEST_DRAIN),
             "stop": Command(self._stop),
+            "refresh": Command(self._refresh),
         }
 
     def status(self) -> dict[str, Any]:
@@ -216,6 +219,13 @@ class Service:
 
     async def _stop(self, _args: Mapping[str, Any], _progress: Progress) -> Mapping[str, Any]:
         self.engine.stop()
+        return {}
+
+    async def _refresh(self, args: Mapping[str, Any], _progress: Progress) -> Mapping[str, Any]:
+        path = args.get("path")
+        if not isinstance(path, str):
+            raise VfsError("refresh what? A path relative to the mount is expected")
+        await self.engine.fs.ask_again(path)
         return {}
 
     def _plain(self, error: BaseException) -> BaseException:

@@ -91,6 +91,7 @@ class Conflicts:
         end = f".conflict-{self._host}-{stamp}-{now // 1000 % 1_000_000:06d}"
         stem = name.encode()[: _NAME_BYTES - len(end)].decode(errors="ignore")
         other = Key(f"{directory}{slash}{stem}{end}")
-        if len(other.encode()) > self._store.capabilities.max_key:
+        limits = self._store.capabilities
+        if limits.key_size(other) > limits.max_key:
             raise NameTooLong(f"{key}: no room beside it for the version that another writer stored")
         return other

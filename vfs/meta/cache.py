@@ -116,7 +116,8 @@ class MetaCache:
         if directory is None:
             entry = await self._either(path)
         else:
-            entry = await (self._directory(path) if directory else self._file(path))
+            likely, other = (self._directory, self._file) if directory else (self._file, self._directory)
+            entry = await likely(path) or await other(path)
         self.sharing.fill(path, entry, version)
         return Known(entry, asked)
 

@@ -14,10 +14,14 @@ from vfs.store.base import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One name; `entry` is None where the listing did not carry its attributes."""
+    """One name; `entry` is None where the listing did not carry its attributes.
+
+    `replaced`: it is another version than the one that was known here.
+    """
 
     directory: bool
     entry: Entry | None = None
+    replaced: bool = False
 
 
 class Listing:
@@ -58,8 +62,9 @@ class Listing:
             if name is None or name in fresh or name in self._names:
                 continue
             path, others = f"{self.path}/{name}", self._others.get(name)
+            before = self._cache.peek(path)
             entry = self._cache.listed(path, info, self.watch, others.entry if others else None)
-            fresh[name] = Listed(False, entry)
+            fresh[name] = Listed(False, entry, before is not None and entry is not before)
         self._names.update((name, listed.directory) for name, listed in fresh.items())
         self._token = page.token
         if self._token is None:

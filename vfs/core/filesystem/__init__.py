@@ -127,7 +127,7 @@ class FileSystem(Volume):
             self.background.open(nursery)
             await self._make_roots()
             nursery.start_soon(self.writeback.run)
-            nursery.start_soon(self.cache.sharing.shared.run, Coherence(self))
+            nursery.start_soon(self.cache.sharing.shared.run, self.coherence)
             try:
                 yield
             finally:
@@ -160,6 +160,18 @@ class FileSystem(Volume):
             return (await self.store.put(key, (), meta)).etag
         except PreconditionFailed:
             return None
+
+    async def ask_again(self, path: str) -> None:
+        """Nothing that is known of a path and of what lies below it is believed any more; "" is everything."""
+        if path:
+            self.coherence.distrust(path)
+        else:
+            self.coherence.distrust_all()
+        await self.kernel_told()
+
+    @property
+    def coherence(self) -> Coherence:
+        return Coherence(self)
 
     def tidy(self) -> None:
         """Removes what mounts of this user that were killed left behind, in the background."""

@@ -110,6 +110,9 @@ async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]
         child = directory.children.get(name)
         if child is None and name in handle.gone:
             continue
+        listed = handle.listed.get(name)
+        if child is not None and listed is not None and listed.replaced:
+            child.known_at = -math.inf
         if child is not None and (
             child.busy or directory.ino == ROOT or volume.fresh(child, f"{path}/{name}")
         ):

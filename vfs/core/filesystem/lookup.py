@@ -51,7 +51,7 @@ async def refresh(volume: Volume, inode: Inode, max_age: float = math.inf) -> No
     if parent.ino == ROOT:
         return
     async with volume.paths.pinned(parent):
-        found = await volume.resolve(parent, name, max_age=max_age)
+        found = await volume.resolve(parent, name, inode.attr.is_dir, max_age)
         if found is not inode and not inode.handles:
             raise Stale(f"{name!r} was deleted or replaced by another writer")
 

@@ -124,12 +124,12 @@ class _Move:
 
     async def _require_short_keys(self, source: Key, target: Key) -> None:
         """Raises NameTooLong, before anything moves, if a key below would outgrow the store's limit."""
-        growth = len(target.encode()) - len(source.encode())
+        limits = self.volume.store.capabilities
         token: str | None = None
-        while growth > 0:
+        while limits.key_size(target) > limits.key_size(source):
             page = await self.volume.store.list(source, token=token)
             for info in page.objects:
-                if len(info.key.encode()) + growth > self.volume.store.capabilities.max_key:
+                if limits.key_size(target + info.key[len(source) :]) > limits.max_key:
                     raise NameTooLong(f"{info.key}: its key would be too long under the new name")
             token = page.token
             if token is None:
