@@ -178,3 +178,21 @@ async def test_entries_that_nobody_took_leave_no_inodes() -> None:
         await disk.fs.releasedir(fh)
         assert disk.fs.table.statistics().inodes == before
         disk.check_idle()
+
+
+async def test_a_writer_hears_of_an_upload_that_cannot_begin(autojump_clock: MockClock) -> None:
+    """RAM is full and nothing can be sent: it must not wait for room that nobody will make."""
+    store = FaultStore(MemoryStore())
+    async with mounted(store, part_size=PART, ram_limit=16 * PART) as disk:
+        fh = await disk.create("workspace/f")
+        store.fail_before("create_upload", count=None)
+
+        async def fill() -> None:
+            for at in range(0, 64 * PART, PART):
+                await disk.write(fh, at, b"x" * PART)
+
+        with trio.fail_after(60), pytest.raises(StoreUnavailable):
+            await fill()
+        with pytest.raises(StoreUnavailable):
+            await disk.close(fh)
+        disk.check_idle()

@@ -60,11 +60,11 @@ class Shipper:
                     while content.error is None and not content.lock.statistics().tasks_waiting:
                         if awaited() or not await self._send_one(content, first, nursery):
                             break
-            except VfsError as error:
-                content.fail(error)
             except BaseExceptionGroup as group:
-                if not isinstance(leading(group), VfsError):
+                error = leading(group)
+                if not isinstance(error, VfsError):
                     raise
+                content.fail(error)
         if content.error is not None:
             log.error("upload failed", key=content.subject.keys()[0], error=str(content.error))
 
