@@ -79,6 +79,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("fuse_options", values.options, "OPT,OPT", "More mount options.", on_command_line=False),
     Setting("negative_ttl", values.duration(0), "TIME", "How long a name is believed absent.", False),
     Setting("cache_entries", values.count(16, 1 << 24), "N", "Attributes kept in RAM.", False),
+    Setting(
+        "shared_content", values.size(0, 1 << 20), "SIZE", "Largest file kept in the shared cache.", False
+    ),
     Setting("part_size", values.size(64 * KIB, 512 * MIB), "SIZE", "Size of one uploaded part.", False),
     Setting("uploads", values.count(1, 128), "N", "Uploads at once.", False),
     Setting("read_ahead", values.size(0, 1 << 30), "SIZE", "Largest window read ahead of one reader.", False),
