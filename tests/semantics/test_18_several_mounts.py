@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -176,3 +178,68 @@ def test_lines_that_two_mounts_append_all_survive(pair: tuple[Mount, Mount], ope
             lambda top=mount.workspace: (_content(top / "log") or b"").splitlines() == lines, "all lines"
         )
     assert os.listdir(one.workspace) == ["log"]
+
+
+@pytest.fixture
+def patient(mounts: MakeMount) -> tuple[Mount, Mount]:
+    """Two mounts as they are if nothing is set."""
+    one = mounts()
+    return one, mounts(store=one.store_dir)
+
+
+@semantics("S18.8")
+def test_what_was_closed_is_what_is_opened(patient: tuple[Mount, Mount]) -> None:
+    one, two = (mount.workspace for mount in patient)
+    (one / "directory").mkdir()
+    (one / "file").write_bytes(b"first")
+    assert (two / "file").read_bytes() == b"first"
+    assert os.listdir(two / "directory") == []
+    for number in range(4):
+        text = b"version %d" % number * 1000 * (number % 2 + 1)
+        (one / "file").write_bytes(text)
+        (one / "directory" / f"{number}").write_bytes(b"")
+        time.sleep(1.3)
+        assert (two / "file").read_bytes() == text
+        assert (two / "file").stat().st_size == len(text)
+        assert sorted(os.listdir(two / "directory")) == [f"{n}" for n in range(number + 1)]
+
+
+@semantics("S18.8")
+def test_an_open_that_always_asks(mounts: MakeMount) -> None:
+    one = mounts()
+    two = mounts(store=one.store_dir, flags=("--revalidate", "0"))
+    for number in range(20):
+        text = b"version %d" % number * (number % 3 + 1)
+        (one.workspace / "file").write_bytes(text)
+        assert (two.workspace / "file").read_bytes() == text
+
+
+@semantics("S18.9")
+def test_what_was_known_is_asked_for_again(mounts: MakeMount) -> None:
+    mount = mounts(flags=("--revalidate", "ttl"))
+    path = mount.workspace / "directory" / "file"
+    path.parent.mkdir()
+    path.write_bytes(b"known")
+    assert not (path.parent / "new").exists()
+    Stored(mount).put(path, b"from a browser")
+    Stored(mount).put(path.parent / "new", b"new")
+    assert path.stat().st_size == 5
+    for argument in (str(path), str(mount.root)):
+        done = mount.agentfs("refresh", argument)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+        assert path.read_bytes() == b"from a browser"
+    assert (path.parent / "new").read_bytes() == b"new"
+    wrong = mount.agentfs("refresh", str(mount.base))
+    assert wrong.returncode == 1
+    assert "is not on an agentfs mount" in wrong.stderr
+
+
+@semantics("S18.10")
+def test_locks_stay_on_their_mount(patient: tuple[Mount, Mount], opened: Open) -> None:
+    one, two = (mount.workspace for mount in patient)
+    (one / "file").write_bytes(b"")
+    first, second = opened(one / "file", os.O_RDWR), opened(two / "file", os.O_RDWR)
+    fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.lockf(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.lockf(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
