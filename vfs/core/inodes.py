@@ -176,6 +176,10 @@ class InodeTable:
         self._by_ino[inode.ino] = inode
         return inode
 
+    def spare_number(self) -> Ino:
+        """A number that no inode has, or will ever have."""
+        return Ino(next(self._numbers))
+
     def get(self, ino: Ino) -> Inode:
         """Raises NotFound for a number that the kernel should not know."""
         try:

@@ -21,6 +21,7 @@ from vfs.core.handles import Handles
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
 from vfs.core.late import LateTimes
 from vfs.core.paths import Paths
+from vfs.core.prefetch import Prefetch
 from vfs.core.subject import NamedContent
 from vfs.data.budget import Budget
 from vfs.data.commit import Committer
@@ -67,6 +68,7 @@ class Volume:
         now = now_ns()
         self.table = InodeTable(Attr(stat.S_IFDIR | 0o755, config.uid, config.gid, 0, now, now, now))
         self.paths = Paths(self.table, config.path_timeout)
+        self.prefetch = Prefetch(self.cache, self.paths, self.background)
         self.handles = Handles(config.max_handles)
         headroom = min(2 * self.part_size, config.ram_limit // 2)
         self.budget = Budget(config.ram_limit - headroom, config.space_timeout)

@@ -40,6 +40,17 @@ class Adapter(pyfuse3.Operations):
         ttl = self._ttl(inode)
         return pack(inode.ino, inode.attr, inode.nlink, ttl)
 
+    def _unknown(self) -> EntryAttributes:
+        """A name of which nothing more is known. The kernel shows it with d_type DT_UNKNOWN (readdir(3)).
+
+        It takes a mode without a type for no attributes at all, and forgets the number at once (fs/fuse/readdir.c).
+        """
+        entry = EntryAttributes()
+        entry.st_ino = self.fs.table.spare_number()
+        entry.st_mode = 0
+        entry.entry_timeout = entry.attr_timeout = 0
+        return entry
+
     def _ttl(self, inode: Inode) -> float:
         """How long the kernel may believe it: while nobody tells of others' changes, no longer than an open may."""
         return min(self._lifetime(inode), self.fs.cache.max_age)
@@ -179,9 +190,10 @@ class Adapter(pyfuse3.Operations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         async with aclosing(self.fs.entries(Fh(fh), start_id)) as entries:
             async for name, inode, following in entries:
-                if not pyfuse3.readdir_reply(token, name, self._entry(inode), following):
+                entry = self._unknown() if inode is None else self._entry(inode)
+                if not pyfuse3.readdir_reply(token, name, entry, following):
                     return
-                if name not in (b".", b".."):
+                if inode is not None and name not in (b".", b".."):
                     self.fs.table.remember(inode)
 
     @op

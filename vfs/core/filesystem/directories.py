@@ -27,9 +27,12 @@ async def opendir(volume: Volume, ino: Ino) -> Fh:
     return volume.handles.add_directory(inode).fh
 
 
-async def entries(volume: Volume, fh: Fh, start: int) -> AsyncGenerator[tuple[bytes, Inode, int], None]:
+async def entries(
+    volume: Volume, fh: Fh, start: int
+) -> AsyncGenerator[tuple[bytes, Inode | None, int], None]:
     """(name, inode, offset of the next) from offset `start` on. The caller counts the lookups it reports.
 
+    The inode is None where it would take a question to the store: who wants the attributes looks the name up.
     Offset 0 begins a new listing (rewinddir). A name that went away since is left out; none comes twice.
     """
     handle = volume.handles.directory(fh)
@@ -48,11 +51,13 @@ async def entries(volume: Volume, fh: Fh, start: int) -> AsyncGenerator[tuple[by
                 return
         batch = handle.names[at : at + BATCH]
         async with volume.paths.pinned(handle.inode):
-            found = await _resolve_all(volume, handle, batch)
+            found, unknown = await _resolve_all(volume, handle, batch)
         try:
             for i, name in enumerate(batch):
                 inode = found.get(name)
-                if inode is not None and handle.inode.children.get(name) is inode:
+                if name in unknown and name not in handle.gone:
+                    yield name.encode(), None, at + i + 3
+                elif inode is not None and handle.inode.children.get(name) is inode:
                     yield name.encode(), inode, at + i + 3
         finally:
             for inode in found.values():
@@ -98,14 +103,17 @@ def _follow_rename(volume: Volume, handle: DirectoryHandle, listing: Listing) ->
     return listing
 
 
-async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]) -> dict[str, Inode]:
-    """The inodes of a batch; what the store must be asked for is asked at once, bounded."""
+async def _resolve_all(
+    volume: Volume, handle: DirectoryHandle, batch: list[str]
+) -> tuple[dict[str, Inode], set[str]]:
+    """The inodes of a batch, and the names that the store has and of which nothing more is known here."""
     found: dict[str, Inode] = {}
+    listed_only: set[str] = set()
     directory = handle.inode
     if not directory.names and directory.ino != ROOT:
-        return found
+        return found, listed_only
     path = directory.path()
-    unknown: list[str] = []
+    doubtful: list[str] = []
     for name in batch:
         child = directory.children.get(name)
         if child is None and name in handle.gone:
@@ -122,23 +130,24 @@ async def _resolve_all(volume: Volume, handle: DirectoryHandle, batch: list[str]
         inode = volume.adopt(directory, name, entry, known_at) if entry is not None else None
         if inode is not None:
             found[name] = inode
+        elif listed is not None and child is None:
+            listed_only.add(name)
         else:
-            unknown.append(name)
+            doubtful.append(name)
 
     async def one(name: str) -> None:
-        listed = handle.listed.get(name)
         async with volume.parallel:
-            inode = await volume.resolve(directory, name, listed.directory if listed is not None else None)
+            inode = await volume.resolve(directory, name)
         if inode is not None:
             found[name] = inode
 
     try:
         async with trio.open_nursery() as nursery:
-            for name in unknown:
+            for name in doubtful:
                 nursery.start_soon(one, name)
     except BaseExceptionGroup as group:
         raise leading(group) from group
-    return found
+    return found, listed_only
 
 
 def _known(volume: Volume, handle: DirectoryHandle, path: str, name: str) -> tuple[Entry | None, float]:

@@ -21,6 +21,8 @@ async def lookup(volume: Volume, parent: Ino, name: bytes) -> Inode | None:
     text = decode_name(name)
     while True:
         async with volume.paths.pinned(directory):
+            if text not in directory.children and directory.ino != ROOT:
+                volume.prefetch.asked(directory, text)
             found = await volume.resolve(directory, text)
             if found is None:
                 return None
