@@ -28,7 +28,7 @@ FILES = 20
 
 @pytest.fixture
 def mount(remote: MakeMount) -> Mount:
-    return remote()
+    return remote(flags=("--revalidate", "ttl"))
 
 
 @pytest.fixture
