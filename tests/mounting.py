@@ -47,6 +47,8 @@ class Options:
     """Mount its bucket instead of the embedded store."""
     prefix: str = ""
     """In that bucket; a mount has one of its own unless told."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Options in the URL of an S3 store."""
     native: bool = True
     fsync: bool = False
     ram_limit: str = ""
@@ -100,7 +102,7 @@ class Mount:
     def store_url(self) -> str:
         options = self.options
         if options.server is not None:
-            return options.server.store_url(self.prefix)
+            return options.server.store_url(self.prefix, **dict(options.query))
         query = [*(["fsync=no"] if not options.fsync else []), *(["native=no"] if not options.native else [])]
         return f"file://{self.store_dir}" + (f"?{'&'.join(query)}" if query else "")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeMount
+from tests.mounting import Mount
 
 KIB, MIB = 1 << 10, 1 << 20
 WORKERS = 6
@@ -36,10 +37,11 @@ class Open:
 class Worker:
     """One program. `ours` is on the mount, `theirs` on the disk."""
 
-    def __init__(self, ours: Path, theirs: Path, seed: str) -> None:
+    def __init__(self, ours: Path, theirs: Path, seed: str, steps: int = STEPS) -> None:
         self.ours, self.theirs = ours, theirs
         self.chance = random.Random(seed)
         self.files: list[Open] = []
+        self.steps = steps
         self.failure: BaseException | None = None
         self.step = ""
         ours.mkdir()
@@ -49,7 +51,7 @@ class Worker:
         steps = [self.write, self.write, self.read, self.read, self.rename, self.unlink, self.truncate]
         steps += [self.open, self.open, self.sync, self.close, self.link, self.stream]
         try:
-            for _ in range(STEPS):
+            for _ in range(self.steps):
                 step = self.chance.choice(steps)
                 self.step = step.__name__
                 step()
@@ -143,14 +145,11 @@ class Worker:
             assert one.read_bytes() == other.read_bytes(), name
 
 
-@pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
-def test_programs_do_not_disturb_each_other(mounts: MakeMount, scratch: Path, native: bool) -> None:
-    seed = int(os.environ.get("AGENTFS_TEST_SEED") or random.randrange(1 << 30))
-    sys.stderr.write(f"AGENTFS_TEST_SEED={seed}\n")
-    mount = mounts(native=native, ram_limit="32M")
+def work(mount: Mount, scratch: Path, seed: int, count: int = WORKERS, steps: int = STEPS) -> list[Worker]:
+    """So many at once, to their end; what is on the mount then is what is on the disk."""
     workers = [
-        Worker(mount.workspace / f"worker{number}", scratch / f"worker{number}", f"{seed}/{number}")
-        for number in range(WORKERS)
+        Worker(mount.workspace / f"worker{number}", scratch / f"worker{number}", f"{seed}/{number}", steps)
+        for number in range(count)
     ]
     threads = [threading.Thread(target=worker.run) for worker in workers]
     for thread in threads:
@@ -162,6 +161,15 @@ def test_programs_do_not_disturb_each_other(mounts: MakeMount, scratch: Path, na
             raise AssertionError(f"{worker.ours.name} in {worker.step}") from worker.failure
     for worker in workers:
         worker.compare()
+    return workers
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
+def test_programs_do_not_disturb_each_other(mounts: MakeMount, scratch: Path, native: bool) -> None:
+    seed = int(os.environ.get("AGENTFS_TEST_SEED") or random.randrange(1 << 30))
+    sys.stderr.write(f"AGENTFS_TEST_SEED={seed}\n")
+    mount = mounts(native=native, ram_limit="32M")
+    workers = work(mount, scratch, seed)
     mount.remount()
     for worker in workers:
         worker.compare()

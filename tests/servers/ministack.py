@@ -34,7 +34,8 @@ class MiniStack:
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._iam = Client(self.endpoint, REGION, _ROOT, _ROOT, "")
-        self._users = 0
+        self._users: dict[str, str] = {}
+        """Names by access key."""
         self.process = Process("ministack", [program], self._environment(), self._directory)
         try:
             self.process.wait_for(self.port)
@@ -49,18 +50,30 @@ class MiniStack:
 
         Refused are the actions in `deny` (`s3:PutObject`, `s3:Delete*`), on keys that start with `prefix`.
         """
-        self._users += 1
-        name = f"user{self._users}"
+        name = f"user{len(self._users) + 1}"
+        self._ask("CreateUser", UserName=name)
+        key = self._ask("CreateAccessKey", UserName=name)
+        self._users[key["AccessKeyId"]] = name
+        user = Server(self.endpoint, REGION, BUCKET, key["AccessKeyId"], key["SecretAccessKey"])
+        self.deny(user, deny, prefix)
+        return user
+
+    def deny(self, user: Server, actions: Sequence[str], prefix: str = "") -> None:
+        """From now on that user is refused these actions, as in `make_user`, and may do all others."""
         arn = f"arn:aws:s3:::{BUCKET}"
         statements = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
-        if deny:
+        if actions:
             where = [f"{arn}/{prefix}*"] if prefix else [arn, f"{arn}/*"]
-            statements.append({"Effect": "Deny", "Action": list(deny), "Resource": where})  # type: ignore[dict-item]
+            statements.append({"Effect": "Deny", "Action": list(actions), "Resource": where})  # type: ignore[dict-item]
         policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-        self._ask("CreateUser", UserName=name)
+        name = self._users[user.access_key]
         self._ask("PutUserPolicy", UserName=name, PolicyName="tests", PolicyDocument=policy)
-        key = self._ask("CreateAccessKey", UserName=name)
-        return Server(self.endpoint, REGION, BUCKET, key["AccessKeyId"], key["SecretAccessKey"])
+
+    def switch_key(self, user: Server, *, on: bool) -> None:
+        """Makes that user's key invalid, or valid again."""
+        status = "Active" if on else "Inactive"
+        name = self._users[user.access_key]
+        self._ask("UpdateAccessKey", UserName=name, AccessKeyId=user.access_key, Status=status)
 
     def with_wrong_secret(self) -> Server:
         return replace(self.server, secret_key="x" * 40)
