@@ -166,7 +166,7 @@ def _debris(mount: Mount) -> Iterator[str]:
         yield from os.listdir(directory)
 
 
-def _crash(mount: Mount, scratch: Path, rounds: int, *, spilled: bool = False) -> None:
+def crash(mount: Mount, scratch: Path, rounds: int, *, spilled: bool = False) -> None:
     seed = int(os.environ.get("AGENTFS_TEST_SEED") or random.randrange(1 << 30))
     state: State = {}
     for number in range(rounds):
@@ -183,10 +183,10 @@ def _crash(mount: Mount, scratch: Path, rounds: int, *, spilled: bool = False) -
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
 def test_twenty_crashes_lose_nothing_acknowledged(mounts: MakeMount, scratch: Path, native: bool) -> None:
-    _crash(mounts(native=native), scratch, rounds=20)
+    crash(mounts(native=native), scratch, rounds=20)
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
 def test_crashes_while_ram_is_short(mounts: MakeMount, scratch: Path, native: bool) -> None:
     """Files are committed on the way then, and parts of them have left RAM: acknowledged is still acknowledged."""
-    _crash(mounts(native=native, ram_limit="16M"), scratch, rounds=6, spilled=True)
+    crash(mounts(native=native, ram_limit="16M"), scratch, rounds=6, spilled=True)

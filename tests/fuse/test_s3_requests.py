@@ -193,6 +193,14 @@ def test_shutil_copy2(work: Path, costs: Costs, tree: Path) -> None:
         shutil.copy2(tree / "file2", work / "file2")
 
 
+def test_a_shell_that_redirects(work: Path, costs: Costs) -> None:
+    """It opens the file, makes that its standard output and closes what it opened: nobody can tell from the end."""
+    with costs(PutObject=2):
+        subprocess.run("printf text > file", shell=True, cwd=work, check=True, timeout=60)
+    with costs(PutObject=1):
+        subprocess.run("printf text >> file", shell=True, cwd=work, check=True, timeout=60)
+
+
 def test_unlink_mkdir_rmdir_symlink(work: Path, costs: Costs) -> None:
     (work / "file").write_bytes(b"content")
     with costs(DeleteObject=1):
