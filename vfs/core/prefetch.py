@@ -49,8 +49,10 @@ class Prefetch:
     def asked(self, directory: Inode, name: str) -> None:
         """A program wants the attributes of a name that are not known here."""
         path = directory.path()
-        names = self._cache.names(path)
-        if names is None or name not in names or self._cache.peek(f"{path}/{name}") is not None:
+        if self._cache.peek(f"{path}/{name}") is not None:
+            return
+        names = self._cache.names(path) or directory.listed
+        if not names or name not in names:
             return
         course = self._courses.setdefault(directory.ino, _Course())
         self._courses.move_to_end(directory.ino)
@@ -93,3 +95,4 @@ class Prefetch:
                             nursery.start_soon(one, name)
         finally:
             course.running = False
+        self._cache.save_index(path, directory.listed or self._cache.names(path) or ())

@@ -8,10 +8,11 @@ older than the write.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
+from cachetools import LRUCache
 
 from vfs.config import Config
 from vfs.errors import ObjectNotFound, leading
@@ -20,6 +21,7 @@ from vfs.meta.alone import Alone
 from vfs.meta.attrs import Defaults, decode
 from vfs.meta.entry import Entry
 from vfs.meta.flights import Flights, Watch
+from vfs.meta.index import LEAST, Indexes, settled
 from vfs.meta.memory import Known, Memory
 from vfs.meta.shared import Change, Kind, SharedCache
 from vfs.meta.sharing import Sharing, Spawn
@@ -54,6 +56,10 @@ class MetaCache:
         self._defaults = Defaults.of(config)
         self.memory = Memory(config)
         self.sharing = Sharing(shared or Alone(), spawn)
+        self.indexes = Indexes(store, layout)
+        self._spawn = None if store.capabilities.list_metadata or config.read_only else spawn
+        self._indexed: LRUCache[str, int] = LRUCache(1024)
+        """Rows that the index of a directory has, as far as this mount saw it."""
         self._flights: Flights[Known] = Flights()
         self._hits = self._misses = 0
 
@@ -156,7 +162,7 @@ class MetaCache:
         return self._entry(first if first.meta is not None else await self._store.head(key))
 
     def _entry(self, info: ObjectInfo) -> Entry:
-        return Entry(decode(info, self._defaults), info.etag, modified_ns=info.modified_ns)
+        return Entry(decode(info, self._defaults), info.etag, modified_ns=info.modified_ns, exact=True)
 
     def listed(self, path: str, info: ObjectInfo, watch: Watch, others: Entry | None = None) -> Entry | None:
         """The entry of a listed object, if the listing carried enough to make one, or it is the version known here.
@@ -196,6 +202,27 @@ class MetaCache:
         """What a listing said of one name; not kept if this mount wrote it since the listing began."""
         if not watch.void and path.rpartition("/")[2] not in watch.written:
             self.memory.keep(path, entry, watch.begun)
+
+    async def load_index(self, path: str) -> Mapping[str, Entry]:
+        """What another mount found out of the files in a directory, by version."""
+        rows = await self.indexes.load(path)
+        self._indexed[path] = len(rows)
+        return rows
+
+    def save_index(self, path: str, names: Iterable[str]) -> None:
+        """Writes down what was found out by asking for many files, in the background, once all of it is known."""
+        if self._spawn is None:
+            return
+        rows: dict[str, Entry] = {}
+        for name in names:
+            entry = self.peek(f"{path}/{name}")
+            if entry is None:
+                return
+            if settled(entry):
+                rows[name] = entry
+        if len(rows) - self._indexed.get(path, 0) >= LEAST:
+            self._indexed[path] = len(rows)
+            self._spawn(lambda: self.indexes.save(path, rows))
 
     # -- own writes ------------------------------------------------------------------------------------------
 

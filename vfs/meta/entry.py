@@ -21,6 +21,8 @@ class Entry:
     etag: ETag
     marker: bool = True
     modified_ns: int = 0
+    exact: bool = False
+    """The store itself told attributes and time together; after an own write they come from two places."""
 
     def is_version(self, etag: ETag, modified_ns: int) -> bool:
         """True if that is what a listing shows of this version. Listings of S3 have whole seconds."""

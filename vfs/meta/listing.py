@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vfs.errors import NameNotText, NameTooLong
 from vfs.layout import PLACEHOLDER, Layout, decode_name
 from vfs.meta.cache import MetaCache
 from vfs.meta.entry import Entry
+from vfs.meta.index import LEAST
 from vfs.meta.memory import Known
-from vfs.store.base import ObjectStore
+from vfs.store.base import ObjectInfo, ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Listing:
         self._token: str | None = None
         self._names: dict[str, bool] = {}
         self._others: dict[str, Known] = {}
+        self._index: Mapping[str, Entry] = {}
         self._version = -1
         """Of what other mounts knew when this began; -1: there is nothing to tell them."""
         self.done = False
@@ -50,6 +53,8 @@ class Listing:
             self.done = True
             return {name: Listed(directory) for name, directory in known.items()}
         page = await self._store.list(self._prefix, delimiter="/", token=self._token)
+        if first:
+            await self._read_index(page.objects)
         fresh: dict[str, Listed] = {}
         for key in page.prefixes:
             name = _name(key[len(self._prefix) : -1])
@@ -62,8 +67,11 @@ class Listing:
             if name is None or name in fresh or name in self._names:
                 continue
             path, others = f"{self.path}/{name}", self._others.get(name)
-            before = self._cache.peek(path)
-            entry = self._cache.listed(path, info, self.watch, others.entry if others else None)
+            before, row = self._cache.peek(path), self._index.get(name)
+            if row is not None and (row.etag, row.modified_ns) == (info.etag, info.modified_ns):
+                entry = self._cache.listed(path, info, self.watch, row)
+            else:
+                entry = self._cache.listed(path, info, self.watch, others.entry if others else None)
             fresh[name] = Listed(False, entry, before is not None and entry is not before)
         self._names.update((name, listed.directory) for name, listed in fresh.items())
         self._token = page.token
@@ -71,6 +79,16 @@ class Listing:
             self.done = True
             self._cache.keep_listing(self.path, self._names, self.watch)
         return fresh
+
+    async def _read_index(self, objects: Sequence[ObjectInfo]) -> None:
+        """One more question, where it may spare a great many."""
+        unknown = 0
+        for info in objects:
+            name = _name(info.key[len(self._prefix) :])
+            if info.meta is None and name is not None and name not in self._others:
+                unknown += self._cache.peek(f"{self.path}/{name}") is None
+        if unknown >= LEAST:
+            self._index = await self._cache.load_index(self.path)
 
     async def _ask_others(self) -> dict[str, bool] | None:
         """All names, if other mounts know them; what else they know serves to spare questions."""

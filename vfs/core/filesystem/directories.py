@@ -12,6 +12,7 @@ from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
 from vfs.errors import NotDirectory, VfsError, leading
 from vfs.meta.entry import Entry
+from vfs.meta.index import LEAST
 from vfs.meta.listing import Listing
 from vfs.types import Fh, Ino
 
@@ -68,6 +69,7 @@ async def entries(
 def _begin(volume: Volume, handle: DirectoryHandle) -> None:
     directory = handle.inode
     handle.names, handle.listed, handle.moved = [], {}, set()
+    directory.listed = handle.names
     handle.gone.clear()
     handle.own = {name for name, child in directory.children.items() if child.busy or directory.ino == ROOT}
     path = directory.path() if directory.names else ""
@@ -164,7 +166,12 @@ def _known(volume: Volume, handle: DirectoryHandle, path: str, name: str) -> tup
 
 
 async def releasedir(volume: Volume, fh: Fh) -> None:
-    inode = volume.handles.remove_directory(fh).inode
+    handle = volume.handles.remove_directory(fh)
+    inode = handle.inode
+    if handle.listing is not None and handle.listing.done and len(handle.names) >= LEAST and inode.names:
+        volume.cache.save_index(inode.path(), handle.names)
+    if inode.listed is handle.names:
+        inode.listed = []
     if not inode.lookups:
         volume.table.reap(inode)
 
