@@ -33,6 +33,7 @@ for purpose in "$@"; do
         want git has git
         want make has make
         want npm has npm
+        want redis-server has redis-server
         want rsync has rsync
         want s3fs has s3fs
         want openssl has openssl

@@ -4,7 +4,7 @@ The tests in `tests/fuse`, `tests/model` and `tests/semantics` need the kernel: 
 Where those are missing the tests fail; a file system that was not mounted was not tested.
 
 Programs that they run, by their Debian packages: bash coreutils findutils fuse3 gcc git libc6-dev make npm
-openssl python3-venv rsync s3fs sqlite3 tar unzip zip.
+openssl python3-venv redis-server rsync s3fs sqlite3 tar unzip zip.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.mountinfo import detach, mounts_below, remove_tree
 from tests.mounting import WATCHDOG_SECONDS, Mount, Options
 from tests.servers.given import given
 from tests.servers.ministack import MiniStack
+from tests.servers.redis import RedisServer
 from tests.servers.rgw import Rgw
 from tests.servers.server import Server
 from tests.servers.swift import Swift
@@ -100,6 +101,14 @@ def ministack() -> Iterator[MiniStack]:
 def swift() -> Iterator[Swift]:
     """The stricter S3 server, slower and larger than MiniStack: a second to start, 230 MB."""
     server = Swift()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One for the tests that only use it; those that break it start their own."""
+    server = RedisServer()
     yield server
     server.close()
 

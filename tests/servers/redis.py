@@ -1,0 +1,97 @@
+"""A redis-server (Debian: redis-server), in RAM only, on a free port of 127.0.0.1 and on a socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.mountinfo import remove_tree
+from tests.servers.server import Process, free_port
+
+PROGRAM = "redis-server"
+
+
+class RedisServer:
+    """Running from the start. `options` are those of redis.conf: `RedisServer(maxmemory="2mb")`."""
+
+    def __init__(self, **options: str) -> None:
+        program = shutil.which(PROGRAM)
+        assert program, f"{PROGRAM} is missing; run: make test"
+        self._directory = Path(tempfile.mkdtemp(prefix="agentfs-redis-"))
+        self._program = program
+        self._options = options
+        self.password = options.get("requirepass", "")
+        self.port = free_port()
+        self.socket = self._directory / "redis.sock"
+        self.process: Process | None = None
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def socket_url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """As it was before, on the same port; empty, unless it was stopped with `save`."""
+        argv = [self._program, "--port", str(self.port), "--unixsocket", str(self.socket)]
+        for name, value in {"bind": "127.0.0.1", "save": "", "daemonize": "no"}.items():
+            argv += [f"--{name}", value]
+        for name, value in self._options.items():
+            argv += [f"--{name.replace('_', '-')}", *value.split()]
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._directory)}
+        self.process = Process("redis", argv, environment, self._directory)
+        self.process.wait_for(self.port, self._ready)
+
+    def ask(self, *words: Any) -> Any:
+        """One command, over a connection of its own."""
+        with redis.Redis(
+            unix_socket_path=str(self.socket),
+            password=self.password or None,
+            protocol=2,
+            decode_responses=True,
+        ) as client:
+            return client.execute_command(*words)
+
+    def calls(self, command: str) -> int:
+        """How often it was asked that by clients and scripts, since it began or was told to forget."""
+        return int(self.ask("INFO", "commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+    def pause(self) -> None:
+        assert self.process is not None
+        self.process.pause()
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.resume()
+
+    def stop(self, *, save: bool = False) -> None:
+        if self.process is not None:
+            if save:
+                self.ask("SAVE")
+            self.process.stop()
+            self.process = None
+
+    def restart(self, *, save: bool = False) -> None:
+        self.stop(save=save)
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        remove_tree(self._directory)
+
+    def _ready(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0

@@ -1,0 +1,226 @@
+"""The synchronous side: connections, used from worker threads, and the one place that knows the redis package."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from vfs.meta.redis.limits import Limits
+from vfs.meta.redis.location import Form, Location
+from vfs.meta.redis.scripts import Script
+
+
+class Asks(Protocol):
+    """What is used of Redis and RedisCluster alike."""
+
+    def execute_command(self, *words: Any) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class Away(Exception):
+    """Redis did not answer, or refused. The text is the cause, without secrets."""
+
+
+class Restarted(RedisConnectionError):
+    """Another process than the one that was entered: what it holds may be older than what was told to that one."""
+
+
+class Client:
+    """One Redis. Every method but `abort` ends within the time limits, or raises Away.
+
+    Commands and the feed have connections of their own, as the feed's wait for long.
+    """
+
+    def __init__(self, location: Location, limits: Limits, key: str) -> None:
+        self._location = location
+        self._limits = limits
+        self._key = key
+        """One of ours, by which a Cluster finds the node of all."""
+        self._lock = threading.Lock()
+        self._commands: Asks | None = None
+        self._feed: Asks | None = None
+        self._feeding: Any = None
+        self._servers: dict[str, str] = {}
+        self._owner = ""
+        self.requests = 0
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int | float]) -> Any:
+        """What the script returns."""
+        with self._translated():
+            client = self._connected_commands()
+            answer = self._evaluate(client, script, [*keys, *args], len(keys))
+            if self._owner and self._node(client) != self._owner:
+                raise Restarted("another node of the Cluster has taken over")
+            return answer
+
+    def enter(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int | float]) -> Any:
+        """As `run`, on whatever server there is now; from then on, another one is an error."""
+        with self._translated():
+            client = self._connected_commands()
+            with self._lock:
+                self._servers.clear()
+            answer = self._evaluate(client, script, [*keys, *args], len(keys), counted=False)
+            self._owner = self._node(client)
+            return answer
+
+    def read(
+        self, stream: str, after: bytes, count: int, block: float
+    ) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """Entries of a stream, each with its fields; waits up to `block` seconds for the first."""
+        wait = ["BLOCK", max(int(block * 1000), 1)] if block else []
+        with self._translated():
+            if self._feed is None:
+                self._feed = self._made(self._limits.command_timeout + self._limits.block, self._feed_opened)
+            answer = self._feed.execute_command("XREAD", "COUNT", count, *wait, "STREAMS", stream, after)
+        return entries(answer)
+
+    def abort(self) -> None:
+        """Ends a `read` that another thread waits in; it raises Away."""
+        sock = getattr(self._feeding, "_sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            clients, self._commands, self._feed = (self._commands, self._feed), None, None
+        for client in clients:
+            if client is not None:
+                with contextlib.suppress(RedisError, RedisClusterException, OSError):
+                    client.close()
+
+    # -- connections -----------------------------------------------------------------------------------------
+
+    def _connected_commands(self) -> Asks:
+        with self._lock:
+            if self._commands is None:
+                self._commands = self._made(self._limits.command_timeout, self._opened)
+            return self._commands
+
+    def _evaluate(
+        self, client: Asks, script: Script, words: Sequence[Any], keys: int, counted: bool = True
+    ) -> Any:
+        self._count(counted)
+        try:
+            return client.execute_command("EVALSHA", script.sha, keys, *words)
+        except NoScriptError:
+            self._count(counted)
+            return client.execute_command("EVAL", script.text, keys, *words)
+
+    def _count(self, counted: bool) -> None:
+        if counted:
+            with self._lock:
+                self.requests += 1
+
+    def _node(self, client: Asks) -> str:
+        if not isinstance(client, RedisCluster):
+            return ""
+        node = client.get_node_from_key(self._key)  # type: ignore[no-untyped-call]
+        return str(node.name)
+
+    def _translated(self) -> contextlib.AbstractContextManager[None]:
+        return _Translated(self._location.password)
+
+    def _opened(self, connection: Any) -> None:
+        """A new connection: is it the same server still? A Cluster has several, each of which may be asked."""
+        cluster = self._location.form is Form.CLUSTER
+        if not cluster:
+            connection.on_connect()
+        connection.send_command("INFO", "server")
+        found = _run_id(connection.read_response())
+        where = f"{connection.host}:{connection.port}" if cluster else ""
+        with self._lock:
+            known = self._servers.setdefault(where, found)
+        if known != found:
+            raise Restarted("the server was restarted, or another one has taken over")
+
+    def _feed_opened(self, connection: Any) -> None:
+        if self._location.form is not Form.CLUSTER:
+            connection.on_connect()
+        self._feeding = connection
+
+    def _made(self, timeout: float, opened: Callable[[Any], None]) -> Asks:
+        place = self._location
+        options: dict[str, Any] = {
+            "username": place.username or None,
+            "password": place.password or None,
+            "socket_timeout": timeout,
+            "redis_connect_func": opened,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "driver_info": None,
+        }
+        if place.form is Form.SOCKET:
+            return _pooled(UnixDomainSocketConnection, options | {"path": place.socket, "db": place.db})
+        options |= {"socket_connect_timeout": self._limits.connect_timeout, "socket_keepalive": True}
+        if place.form is Form.SERVER:
+            host, port = place.hosts[0]
+            where = {"host": host, "port": port, "db": place.db}
+            kind = Connection if place.tls is None else SSLConnection
+            return _pooled(kind, options | where | dict(place.tls or {}))
+        if place.tls is not None:
+            options |= {"ssl": True, **place.tls}
+        if place.form is Form.SENTINEL:
+            plain = {
+                name: value
+                for name, value in options.items()
+                if name not in ("redis_connect_func", "username", "password", "socket_timeout")
+            }
+            plain["socket_timeout"] = self._limits.connect_timeout
+            guards = Sentinel(place.hosts, sentinel_kwargs=plain, **options, db=place.db)  # type: ignore[no-untyped-call]
+            return guards.master_for(place.service)  # type: ignore[no-any-return, no-untyped-call]
+        options["retry"] = Retry(NoBackoff(), 1)  # once more, when the nodes were asked where the slot is now
+        nodes = [ClusterNode(host, port) for host, port in place.hosts]  # type: ignore[no-untyped-call]
+        return RedisCluster(startup_nodes=nodes, **options)
+
+
+class _Translated(contextlib.AbstractContextManager[None]):
+    """Foreign exceptions become Away. ValueError and AttributeError: a socket that was closed while it was read."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, RedisError | RedisClusterException | OSError | ValueError | AttributeError):
+            return
+        text = f"{type(error).__name__}: {error}".partition("\n")[0]
+        text = text.partition(". script: ")[0].partition(" script: ")[0]
+        raise Away(text.replace(self._secret, "***") if self._secret else text) from error
+
+
+def entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """What XREAD says of one stream: `[[stream, entries]]`, or a mapping from newer versions of the library."""
+    streams = answer.items() if isinstance(answer, dict) else answer or ()
+    return [(ident, dict(fields or {})) for _, items in streams for ident, fields in items]
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What the call returns, and the seconds that it took here, without the wait for a thread."""
+    begun = time.monotonic()
+    return call(), time.monotonic() - begun
+
+
+def _pooled(kind: type[Any], options: dict[str, Any]) -> Redis:
+    return Redis(connection_pool=ConnectionPool(connection_class=kind, **options))
+
+
+def _run_id(info: bytes | str) -> str:
+    text = info.decode(errors="replace") if isinstance(info, bytes) else info
+    for line in text.splitlines():
+        if line.startswith("run_id:"):
+            return line[len("run_id:") :]
+    return ""
