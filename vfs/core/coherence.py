@@ -45,7 +45,9 @@ class Coherence:
 
     def _put(self, path: str, entry: Entry) -> None:
         volume = self._volume
-        volume.cache.heard_put(path, entry)
+        if not volume.cache.heard(path, entry):
+            self.distrust(path)
+            return
         parent, name = self._place(path)
         if parent is None:
             return
@@ -57,7 +59,9 @@ class Coherence:
 
     def _drop(self, path: str) -> None:
         volume = self._volume
-        volume.cache.heard_drop(path)
+        if not volume.cache.heard(path, None):
+            self.distrust(path)
+            return
         parent, name = self._place(path)
         if parent is None or name not in parent.children:
             return
@@ -69,10 +73,10 @@ class Coherence:
         volume = self._volume
         volume.cache.forget(path)
         parent, name = self._place(path)
-        inode = parent.children.get(name) if parent is not None else None
-        if parent is None or inode is None:
+        if parent is None:
             return
-        for node in (inode, *inode.below()):
+        inode = parent.children.get(name)
+        for node in (inode, *inode.below()) if inode is not None else ():
             self._doubt(node)
         self._kernel_forgets(parent, name)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from vfs.config import Config
 from vfs.errors import ObjectNotFound, leading
@@ -39,6 +39,10 @@ class MetaStatistics:
     misses: int
 
 
+CONTESTED_SECONDS = 2.0
+"""Longer than the news of a write takes."""
+
+
 class MetaCache:
     """Paths are relative to the mount, as in Layout."""
 
@@ -61,6 +65,8 @@ class MetaCache:
         self._indexed: LRUCache[str, int] = LRUCache(1024)
         """Rows that the index of a directory has, as far as this mount saw it."""
         self._flights: Flights[Known] = Flights()
+        self._written: TTLCache[str, None] = TTLCache(4096, CONTESTED_SECONDS, trio.current_time)
+        """Paths that this mount or another one wrote a moment ago."""
         self._hits = self._misses = 0
 
     def statistics(self) -> MetaStatistics:
@@ -228,12 +234,12 @@ class MetaCache:
 
     def put(self, path: str, entry: Entry) -> None:
         """The mount itself stored this."""
-        self.heard_put(path, entry)
+        self._now(path, entry)
         self.sharing.note(Change(Kind.PUT, path, entry))
 
     def drop(self, path: str) -> None:
         """The mount itself deleted this."""
-        self.heard_drop(path)
+        self._now(path, None)
         self.sharing.note(Change(Kind.DROP, path))
 
     def moved(self, path: str, below: Sequence[str] | None) -> None:
@@ -243,15 +249,25 @@ class MetaCache:
 
     # -- others' writes --------------------------------------------------------------------------------------
 
-    def heard_put(self, path: str, entry: Entry) -> None:
-        """It is stored with these attributes, whoever did it."""
-        self._flights.wrote(path)
-        self.memory.put(path, entry)
+    def heard(self, path: str, entry: Entry | None) -> bool:
+        """Another mount stored this, or deleted it. False: nobody knows, the store has to be asked.
 
-    def heard_drop(self, path: str) -> None:
-        """It is gone, whoever did it."""
+        Mounts are heard in the order in which they told, which is not that in which they wrote. Of two that wrote the
+        same name within a moment, the one heard last need not be the last one.
+        """
+        contested = path in self._written
+        self._now(path, entry)
+        if contested:
+            self.forget(path)
+        return not contested
+
+    def _now(self, path: str, entry: Entry | None) -> None:
+        self._written[path] = None
         self._flights.wrote(path)
-        self.memory.drop(path)
+        if entry is None:
+            self.memory.drop(path)
+        else:
+            self.memory.put(path, entry)
 
     def forget_all(self) -> None:
         """Nothing that was known is certain."""
