@@ -6,7 +6,7 @@ while it ran, and an acknowledged commit leaves an object that is the file at on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -71,15 +71,16 @@ step = st.one_of(
 program = st.lists(st.tuples(pauses, step), min_size=1, max_size=12)
 
 
+Look = Callable[[], Awaitable[bytes]]
 Steps = list[tuple[float, tuple[str, int, bytes]]]
 
 
 class Player:
-    """One process that works on the file, as a list of steps."""
+    """One process that works on the file, as a list of steps. `look` reads the object, past all faults."""
 
-    def __init__(self, disk: Disk, history: History) -> None:
+    def __init__(self, disk: Disk, history: History, look: Look | None = None) -> None:
         self.disk, self.history = disk, history
-        self.inner = disk.fs.store
+        self.look = look or (lambda: stored(disk.fs.store, PATH))
 
     async def play(self, fh: Fh, steps: Steps) -> None:
         for pause, (kind, at, data) in steps:
@@ -95,7 +96,7 @@ class Player:
                     return  # the handle is gone, whether its close failed or the open after it
                 continue
             if kind in ("fsync", "close") and not self.history.failed:
-                found = await stored(self.inner, PATH)
+                found = await self.look()
                 assert self.history.was_whole(since, found), (
                     f"{kind} was acknowledged, the store has {found!r}"
                 )
