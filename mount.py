@@ -261,8 +261,6 @@ def start(mountpoint: str, flags: Mapping[str, str], config_file: str, *, foregr
     config = resolve(point, flags, config_file=config_file)
     check_mountpoint(point, describe=describe)
     check_host(allow_other=config.allow_other)
-    if config.redis:
-        complain("warning: a Redis cache is set, and this version does not use one yet")
     if foreground:
         serve(config)
         return
@@ -286,6 +284,7 @@ def serve(config: Config) -> None:
     from vfs.daemon.allocator import keep_small
     from vfs.daemon.service import Engine, Service
     from vfs.fuse import session
+    from vfs.meta.opening import open_shared
     from vfs.obs import logs
     from vfs.store.opening import describe, open_store, prepare
 
@@ -299,10 +298,10 @@ def serve(config: Config) -> None:
     keep_small()
 
     async def life() -> None:
-        store = open_store(config.store, config)
+        store, shared = open_store(config.store, config), open_shared(config)
         try:
             await prepare(store, config)
-            fs = FileSystem(store, config)
+            fs = FileSystem(store, config, shared)
 
             async def serve_kernel(ready: Callable[[], None]) -> None:
                 fs.tidy()
@@ -318,6 +317,8 @@ def serve(config: Config) -> None:
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(config.store_timeout):
                 await store.aclose()
+                if shared is not None:
+                    await shared.aclose()
 
     trio.run(life)
 

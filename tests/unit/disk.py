@@ -18,6 +18,7 @@ from vfs.config import Config
 from vfs.core.filesystem import ROOT, Changes, FileSystem
 from vfs.core.inodes import Inode
 from vfs.errors import NotFound
+from vfs.meta.shared import SharedCache
 from vfs.store.base import ObjectStore
 from vfs.types import Caller, Fh, Ino, Key
 
@@ -170,9 +171,11 @@ class Disk:
 
 
 @asynccontextmanager
-async def mounted(store: ObjectStore | None = None, **changes: Any) -> AsyncIterator[Disk]:
+async def mounted(
+    store: ObjectStore | None = None, shared: SharedCache | None = None, **changes: Any
+) -> AsyncIterator[Disk]:
     """A running file system; everything is durable on leaving."""
-    fs = FileSystem(store or MemoryStore(), config(**changes))
+    fs = FileSystem(store or MemoryStore(), config(**changes), shared)
     async with fs.running():
         yield Disk(fs)
 

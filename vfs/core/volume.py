@@ -74,7 +74,7 @@ class Volume:
         self.budget = Budget(config.ram_limit - headroom, config.space_timeout)
         slots = trio.CapacityLimiter(config.uploads)
         self.shipper = Shipper(store, slots)
-        self.committer = Committer(store, self.shipper, slots)
+        self.committer = Committer(self.store, self.shipper, slots)
         self.writeback = Writeback(self.budget, self._spill)
         self.parallel = trio.CapacityLimiter(16)
         """Small requests that one operation has under way at once: a HEAD per entry, a copy per file."""

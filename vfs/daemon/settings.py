@@ -57,7 +57,7 @@ SETTINGS: tuple[Setting, ...] = (
         "redis",
         values.redis,
         "URL",
-        "Shared cache. Accepted, and not used by this version.",
+        "Redis that the mounts of one user share, so that each sees at once what another wrote.",
         named="AGENTFS_REDIS_URL",
     ),
     Setting("ram_limit", values.size(16 * MIB), "SIZE", "Ceiling of all file data in RAM."),

@@ -31,6 +31,11 @@ _SWITCHES = {
     "0": False,
 }
 
+REDIS_SCHEMES = (
+    *("redis", "rediss", "unix"),
+    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+)
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -140,8 +145,8 @@ def url(text: str) -> str:
 
 
 def redis(text: str) -> str:
-    if text and urlsplit(text).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("use redis://host:6379/0, rediss:// or unix://")
+    if text and urlsplit(text).scheme not in REDIS_SCHEMES:
+        raise ValueError("use redis://host:6379/0, rediss://, unix://, redis+sentinel:// or redis+cluster://")
     return text
 
 

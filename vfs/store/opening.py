@@ -99,6 +99,14 @@ def describe(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else parts.path
 
 
+def identity(url: str) -> str:
+    """The same text for every URL of one store, as far as it can be told, and another for every other store."""
+    endpoint = ""
+    if url.startswith("s3:"):
+        endpoint = dict(parse_qsl(urlsplit(url).query)).get("endpoint", "").rstrip("/")
+    return f"{describe(url).rstrip('/')} {endpoint}".rstrip()
+
+
 def default_root() -> Path:
     """Where the embedded store lies if nothing is said (XDG Base Directory Specification)."""
     data = os.environ.get("XDG_DATA_HOME", "")

@@ -41,10 +41,10 @@ class RedisCache:
 
     def statistics(self) -> SharedStatistics:
         breaker = self._link.breaker
-        away = breaker.silent or self._link.owes
+        away = breaker.silent or self._link.owes or (self._feed.running and not self._feed.alive)
         return SharedStatistics(
             state="away" if away else "connected",
-            cause="" if breaker.closed and not away else breaker.cause,
+            cause=breaker.cause if not breaker.closed else self._feed.cause if away else "",
             since=breaker.since,
             round_trips=self._client.requests,
             hits=self._hits,

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import structlog
 import trio
 
+from vfs.meta.redis.breaker import FAILURES
 from vfs.meta.redis.client import Away, Client
 from vfs.meta.redis.codec import heard
 from vfs.meta.redis.limits import Limits
@@ -21,6 +23,12 @@ from vfs.meta.shared import Change, Kind, Listener
 
 T = TypeVar("T")
 LOST = (Change(Kind.ALL),)
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 4.0
+"""Seconds between attempts: doubled by each that fails."""
+
+log = structlog.get_logger()
 
 
 class Feed:
@@ -34,26 +42,35 @@ class Feed:
         self._origin = origin
         self._threads = trio.CapacityLimiter(1)
         self._position: Position | None = None
+        self.running = False
         self.alive = False
+        """Changes are heard."""
         self.received = 0
+        self.cause = ""
+        self._failures = 0
+        self._pause = FIRST_PAUSE
 
     async def run(self, listener: Listener) -> None:
         """Until cancelled."""
+        self.running = True
         try:
             while True:
                 try:
                     await self._follow(listener)
-                except Away:
+                except Away as error:
                     self._say(listener, False)
-                await trio.sleep(self._link.breaker.pause() or 0.05)
+                    self._failed(str(error))
+                await trio.sleep(max(self._link.breaker.pause(), self._pause))
         finally:
-            self.alive = False
+            self.running = self.alive = False
 
     async def _follow(self, listener: Listener) -> None:
         """Raises Away."""
         while True:
             at = await self._link.enter()
             self._position = self._position or self._link.begun or at
+            if not self.alive:
+                self._hear(await self._read(0.0), listener)  # whether it can be read at all
             await self._catch_up(at, listener)
             if not self._link.owes:
                 self._say(listener, True)
@@ -73,6 +90,14 @@ class Feed:
             if not news:
                 self._position = at
                 self._lost(listener)
+
+    def _failed(self, cause: str) -> None:
+        """Says so where the breaker does not, as commands are answered and only the feed is not."""
+        self._failures += 1
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self.cause = cause
+        if self._failures == FAILURES and self._link.breaker.closed:
+            log.warning("changes of other mounts are not heard", cause=cause)
 
     def _reached(self, at: Position) -> bool:
         here = self._position
@@ -113,6 +138,7 @@ class Feed:
     def _say(self, listener: Listener, alive: bool) -> None:
         if alive != self.alive:
             self.alive = alive
+            self._failures, self._pause, self.cause = 0, FIRST_PAUSE, ""
             listener.connected(alive)
 
     async def _read(self, block: float) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
@@ -122,7 +148,7 @@ class Feed:
         try:
             return await self._thread(lambda: self._client.read(self._stream, after, count, block))
         except Away as error:
-            self._link.breaker.failed(str(error))
+            self._link.doubt(str(error))
             raise
 
     async def _thread(self, call: Callable[[], T]) -> T:

@@ -84,6 +84,11 @@ class Link:
         async with self._entering:
             return await self._enter()
 
+    def doubt(self, cause: str) -> None:
+        """The feed broke: perhaps because the server is another now."""
+        self._entered = False
+        self.breaker.failed(cause)
+
     async def settle(self) -> None:
         """Makes good what is owed, if it can be done at once."""
         if self.owes:
