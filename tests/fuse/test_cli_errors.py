@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.conftest import MakeMount
 from tests.mounting import Mount
+from tests.semantics.program import Stored
 
 
 @pytest.fixture
@@ -42,7 +44,10 @@ def refused_mount(place: Mount, *args: str, code: int = 1, env: dict[str, str] |
 
 def test_unknown_store_scheme(place: Mount) -> None:
     line = refused_mount(place, "--user", "u1", "--store", "ftp://host/x")
-    assert line == "store 'ftp://host/x': use file:///absolute/directory or a path that starts with /"
+    assert (
+        line
+        == "store 'ftp://host/x': use s3://bucket/prefix, file:///absolute/directory, or a path that starts with /"
+    )
 
 
 def test_a_store_that_cannot_be_written(place: Mount) -> None:
@@ -235,16 +240,32 @@ def test_doctor_says_what_to_mend(place: Mount) -> None:
     assert Path(place.base / "file").read_text() == ""
 
 
-def test_redis_is_accepted_with_one_warning(place: Mount) -> None:
-    env = {"REDIS_URL": "redis://:hunter2@localhost"}
+def test_a_redis_that_is_not_there_delays_nothing_and_its_password_is_never_shown(place: Mount) -> None:
+    env = {"REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}
     mount = Mount(place.base, _with(place, env), place.store_dir)
     done = mount.agentfs("mount", str(place.root), "--user", "u1", "--store", place.store_url)
     try:
-        assert done.returncode == 0
-        assert (
-            done.stderr == "agentfs: warning: a Redis cache is set, and this version does not use one yet\n"
-        )
+        assert (done.returncode, done.stderr) == (0, "")
+        (place.workspace / "file").write_bytes(b"stored")
+        assert Stored(place).bytes(place.workspace / "file") == b"stored"
         status = place.agentfs("status", str(place.root), "--json").stdout
-        assert "hunter2" not in status
+        assert json.loads(status)["shared"]["state"] == "away"
+        log = Path(json.loads(status)["log_file"]).read_text()
+        assert "hunter2" not in status + log + done.stdout
     finally:
         assert place.agentfs("umount", str(place.root)).returncode == 0
+
+
+@pytest.mark.parametrize("url", ["http://host", "redis://host:port", "redis://"])
+def test_a_redis_url_that_is_none(place: Mount, url: str) -> None:
+    line = refused_mount(
+        place,
+        "--user",
+        "u1",
+        "--store",
+        place.store_url,
+        "--redis",
+        url,
+        code=1 if url != "http://host" else 2,
+    )
+    assert "redis://host" in line

@@ -131,7 +131,9 @@ async def test_appending_to_a_small_file_just_written_here() -> None:
         assert await d.stored("f") == b"a" * 1000 + b"b" * 200
 
 
-@pytest.mark.parametrize(("offset", "most", "parts"), [(128 * PART, 6, 1), (77 * PART + 100, 7, 2)])
+@pytest.mark.parametrize(
+    ("offset", "most", "parts"), [(128 * PART, 6, 1), (77 * PART + 100, 7, 2), (50 * PART - 100, 7, 2)]
+)
 async def test_changing_a_large_object(offset: int, most: int, parts: int) -> None:
     content = os.urandom(128 * PART)
     memory = MemoryStore(S3_LIKE)

@@ -129,6 +129,7 @@ class Committer:
                     raise
                 else:
                     other = await self.conflicts.keep_other(snapshot.keys[0])
+                    content.send_again()
                     snapshot = replace(snapshot, replaced=True, expected=other)
             else:
                 if info.size != snapshot.size:
@@ -178,7 +179,9 @@ class Committer:
         if stream is None:
             upload = await self._store.create_upload(snapshot.keys[0], snapshot.meta)
             stream = content.stream = Stream(upload, snapshot.meta, {})
-        regions = self._numbered(list(self._regions(content, snapshot, stream)), stream)
+        regions = self._numbered(
+            self._joined(list(self._regions(content, snapshot, stream)), content), stream
+        )
         try:
             async with trio.open_nursery() as nursery:
                 for region in regions:
@@ -214,6 +217,27 @@ class Committer:
                 )
         if run:
             yield run
+
+    def _joined(self, regions: list[Region], content: Content) -> list[Region]:
+        """Two neighbours of which only some bytes are new become one: one GET and one part instead of two each."""
+        assert content.frozen is not None
+        joined: list[Region] = []
+        for region in regions:
+            before = joined[-1] if joined else None
+            if (
+                before is not None
+                and before.end == region.start
+                and not self._store.capabilities.equal_parts
+                and before.end - before.start <= content.part_size
+                and not any(
+                    one.copied or content.frozen.covers(one.start, one.end) for one in (before, region)
+                )
+                and region.start < content.base_limit
+            ):
+                joined[-1] = before._replace(end=region.end)
+            else:
+                joined.append(region)
+        return joined
 
     def _numbered(self, regions: list[Region], stream: Stream) -> list[Region]:
         """Parts are numbered by offset; in an object past max_parts of them each copied range counts as one.

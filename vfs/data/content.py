@@ -258,9 +258,13 @@ class Content:
             frozen.cut(self.frozen_limit)
             frozen.overlay(self.live)
             self.live = frozen
+        self.send_again()
+        self.settle()
+
+    def send_again(self) -> None:
+        """The next commit sends what the last one sent: a part of it may hold more than its number says."""
         if self.stream is not None:
             self.stream.parts = {n: part for n, part in self.stream.parts.items() if n in self.shipping}
-        self.settle()
 
     def committed(self, snapshot: Snapshot, info: ObjectInfo) -> None:
         """The object at the first key is the snapshot now. Small contents stay in RAM, as clean data."""
