@@ -17,6 +17,16 @@ from tests.servers.server import Process, free_port
 PROGRAM = "redis-server"
 
 
+def cluster_node() -> RedisServer:
+    """A node of a Cluster, which has no slots yet."""
+    return RedisServer(
+        cluster_enabled="yes",
+        cluster_port=str(free_port()),
+        cluster_require_full_coverage="no",
+        cluster_node_timeout="2000",
+    )
+
+
 class RedisServer:
     """Running from the start. `options` are those of redis.conf: `RedisServer(maxmemory="2mb")`."""
 
@@ -25,7 +35,7 @@ class RedisServer:
         assert program, f"{PROGRAM} is missing; run: make test"
         self._directory = Path(tempfile.mkdtemp(prefix="agentfs-redis-"))
         self._program = program
-        self._options = options
+        self.options = options
         self.password = options.get("requirepass", "")
         self.port = free_port()
         self.socket = self._directory / "redis.sock"
@@ -49,7 +59,7 @@ class RedisServer:
         argv = [self._program, "--port", str(self.port), "--unixsocket", str(self.socket)]
         for name, value in {"bind": "127.0.0.1", "save": "", "daemonize": "no"}.items():
             argv += [f"--{name}", value]
-        for name, value in self._options.items():
+        for name, value in self.options.items():
             argv += [f"--{name.replace('_', '-')}", *value.split()]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._directory)}
         self.process = Process("redis", argv, environment, self._directory)
@@ -95,3 +105,37 @@ class RedisServer:
     def _ready(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.socket)) == 0
+
+
+class RedisSentinel:
+    """Watches `primary` and its replicas under the name `main`, alone, and lets one take over within seconds."""
+
+    def __init__(self, primary: RedisServer) -> None:
+        program = shutil.which(PROGRAM)
+        assert program, f"{PROGRAM} is missing; run: make test"
+        self._directory = Path(tempfile.mkdtemp(prefix="agentfs-sentinel-"))
+        self.port = free_port()
+        path = self._directory / "sentinel.conf"
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"sentinel monitor main 127.0.0.1 {primary.port} 1",
+            "sentinel down-after-milliseconds main 300",
+            "sentinel failover-timeout main 3000",
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._directory)}
+        self.process = Process("sentinel", [program, str(path), "--sentinel"], environment, self._directory)
+        self.process.wait_for(self.port)
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.port}/main/0"
+
+    def ask(self, *words: Any) -> Any:
+        with redis.Redis(port=self.port, protocol=2, decode_responses=True) as client:
+            return client.execute_command(*words)
+
+    def close(self) -> None:
+        self.process.stop()
+        remove_tree(self._directory)

@@ -50,6 +50,8 @@ class Client:
         self._limits = limits
         self._key = key
         """One of ours, by which a Cluster finds the node of all."""
+        self._making = threading.Lock()
+        """Held while a client is made, which connects to a Cluster; taken before `_lock`."""
         self._lock = threading.Lock()
         self._commands: Asks | None = None
         self._feed: Asks | None = None
@@ -96,7 +98,7 @@ class Client:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        with self._lock:
+        with self._making:
             clients, self._commands, self._feed = (self._commands, self._feed), None, None
         for client in clients:
             if client is not None:
@@ -106,7 +108,7 @@ class Client:
     # -- connections -----------------------------------------------------------------------------------------
 
     def _connected_commands(self) -> Asks:
-        with self._lock:
+        with self._making:
             if self._commands is None:
                 self._commands = self._made(self._limits.command_timeout, self._opened)
             return self._commands
