@@ -6,6 +6,9 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import trio
 
 from vfs.meta.redis.client import Client
 from vfs.meta.redis.codec import UNKNOWN, decode, encode, seal, tell, unseal
@@ -19,6 +22,9 @@ from vfs.types import ETag, Key
 
 MOST_NAMES_ASKED = 1000
 """Of one directory in one group of a question (Lua unpacks 8,000 words at most)."""
+
+ENCODED_AT_ONCE = 300
+"""Records, in about a millisecond."""
 
 _FORGOTTEN = Folder()
 
@@ -64,26 +70,11 @@ class RedisCache:
     # -- asking ----------------------------------------------------------------------------------------------
 
     async def folder(self, path: str) -> Folder:
-        answer = await self._link.ask(FOLDER, [self._state, self._directory(path)], self._asking(path))
-        if answer is None:
-            self._count(0, 1)
-            return _FORGOTTEN
-        fields = iter(answer[1])
-        names: dict[str, Record] = {}
-        complete, whole = 0.0, True
-        for field, data in zip(fields, fields, strict=True):
-            if field.startswith(b"/"):
-                if field == b"/c":
-                    complete = _seconds(data)
-                continue
-            record, name = decode(data), _text(field)
-            if record is None or name is None:
-                whole = False
-            else:
-                names[name] = record
-        known = complete if whole else 0.0
-        self._count(1, 0) if known else self._count(0, 1)
-        return Folder(names, known, _version(answer[0]))
+        keys = [self._state, self._directory(path)]
+        folder: Folder | None = await self._link.ask(FOLDER, keys, self._asking(path), _folder)
+        known = folder is not None and bool(folder.complete)
+        self._count(known, not known)
+        return folder or _FORGOTTEN
 
     async def name(self, path: str) -> tuple[Record | None, int]:
         directory, _, name = path.rpartition("/")
@@ -126,10 +117,9 @@ class RedisCache:
         if version < 0 or len(names) > limits.most_names or not _plain(names):
             return
         head: list[Arg] = [directory, version, repr(complete) if complete else "", int(limits.ttl)]
-        args: list[Arg] = [*head, limits.most_names]
-        for name, record in names.items():
-            args += (name.encode(), encode(record))
+        records = await self._encoded(list(names.items()))
         if names or complete:
+            args = [*head, limits.most_names, *records]
             await self._link.ask(FILL, [self._state, self._directory(directory)], args)
 
     async def publish(self, changes: Sequence[Change]) -> None:
@@ -177,6 +167,12 @@ class RedisCache:
         keys = [self._state, self._stream, *map(self._directory, directories)]
         return await self._link.tell(PUBLISH, keys, args)
 
+    async def _encoded(self, names: Sequence[tuple[str, Record]]) -> list[Arg]:
+        """In a thread, if it takes more than a millisecond."""
+        if len(names) <= ENCODED_AT_ONCE:
+            return _records(names)
+        return await trio.to_thread.run_sync(_records, names)
+
     def _directory(self, path: str) -> str:
         return f"{self._base}dir:{path}"
 
@@ -186,6 +182,27 @@ class RedisCache:
     def _count(self, hits: int, misses: int) -> None:
         self._hits += hits
         self._misses += misses
+
+
+def _folder(answer: Sequence[Any]) -> Folder:
+    fields = iter(answer[1])
+    names: dict[str, Record] = {}
+    complete, whole = 0.0, True
+    for field, data in zip(fields, fields, strict=True):
+        if field.startswith(b"/"):
+            if field == b"/c":
+                complete = _seconds(data)
+            continue
+        record, name = decode(data), _text(field)
+        if record is None or name is None:
+            whole = False
+        else:
+            names[name] = record
+    return Folder(names, complete if whole else 0.0, _version(answer[0]))
+
+
+def _records(names: Sequence[tuple[str, Record]]) -> list[Arg]:
+    return [word for name, record in names for word in (name.encode(), encode(record))]
 
 
 def _number() -> int:

@@ -21,8 +21,9 @@ from vfs.meta.redis.scripts import ENTER, Script
 
 Arg = str | bytes | int | float
 
-SECONDS_PER_BYTE = 1e-7
-"""What an answer may take beside the time of any: 10 MB/s."""
+
+def as_it_is(answer: Any) -> Any:
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,19 @@ class Link:
     def entered(self) -> bool:
         return self._entered and not self.owes
 
-    async def ask(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
-        """The answer; None if there is none, or Redis has lost what it held."""
-        return await self._asked(script, keys, args, urgent=False)
+    async def ask(
+        self, script: Script, keys: Sequence[str], args: Sequence[Arg], read: Callable[[Any], Any] = as_it_is
+    ) -> Any:
+        """What `read` makes of the answer, in a thread; None if there is none, or Redis has lost what it held."""
+        return await self._asked(script, keys, args, read=read)
 
     async def tell(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> bool:
         """Tells the others. False: it could not be told, and is owed now."""
         told = False
         try:
-            answer = await self._asked(script, keys, args, urgent=True)
+            answer = await self._asked(script, keys, args)
             if answer is None and not self._entered and self.breaker.closed:
-                answer = await self._asked(script, keys, args, urgent=True)
+                answer = await self._asked(script, keys, args)
             told = answer is not None
         finally:
             if not told:  # cancelled, too
@@ -97,26 +100,35 @@ class Link:
             except Away:
                 return
 
-    async def _asked(self, script: Script, keys: Sequence[str], args: Sequence[Arg], urgent: bool) -> Any:
+    async def _asked(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Arg],
+        read: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        """Without `read` it is urgent: a change, which may not wait for a slow server to become fast."""
         with trio.move_on_after(self._limits.queue_timeout) as waiting:
             await self._slots.acquire()
         if waiting.cancelled_caught:
             self.breaker.refused += 1
             return None
         try:
-            return await self._answer(script, keys, args, urgent)
+            return await self._answer(script, keys, args, read)
         except Away:
             return None
         finally:
             self._slots.release()
 
-    async def _answer(self, script: Script, keys: Sequence[str], args: Sequence[Arg], urgent: bool) -> Any:
+    async def _answer(
+        self, script: Script, keys: Sequence[str], args: Sequence[Arg], read: Callable[[Any], Any] | None
+    ) -> Any:
         if not self.entered:
             async with self._entering:
                 if not self.entered:
                     await self._enter()
         size = sum(len(arg) for arg in args if isinstance(arg, bytes))
-        answer = await self._guarded(lambda: self._client.run(script, keys, args), size, urgent)
+        answer = await self._guarded(lambda: self._client.run(script, keys, args), read, size)
         if answer is None:
             self._entered = False
         return answer
@@ -124,21 +136,26 @@ class Link:
     async def _enter(self) -> Position:
         failures = self._failures
         args: list[Arg] = [secrets.token_hex(8), int(self.owes), self._limits.stream_length]
-        epoch, told, ident = await self._guarded(lambda: self._client.enter(ENTER, self._keys, args), 0, True)
+        epoch, told, ident = await self._guarded(lambda: self._client.enter(ENTER, self._keys, args))
         self._made_good = max(self._made_good, failures)
         self._entered = True
         position = Position(epoch, int(told), ident)
         self.begun = self.begun or position
         return position
 
-    async def _guarded(self, call: Callable[[], Any], size: int, urgent: bool) -> Any:
+    async def _guarded(
+        self, call: Callable[[], Any], read: Callable[[Any], Any] | None = None, size: int = 0
+    ) -> Any:
         """One request under the breaker. Raises Away."""
+        urgent = read is None
         if not self.breaker.admits(urgent):
             raise Away("the breaker is open")
         settled = False
         try:
-            answer, seconds = await trio.to_thread.run_sync(timed, call, limiter=self._threads)
-            self.breaker.answered(seconds - (size + _size(answer)) * SECONDS_PER_BYTE)
+            answer, seconds = await trio.to_thread.run_sync(
+                timed, call, read or as_it_is, size, limiter=self._threads
+            )
+            self.breaker.answered(seconds)
             settled = True
         except Away as error:
             settled = True
@@ -149,10 +166,3 @@ class Link:
             if not settled:
                 self.breaker.left()
         return answer
-
-
-def _size(answer: Any) -> int:
-    """Bytes of an answer, roughly."""
-    if isinstance(answer, bytes):
-        return len(answer)
-    return sum(_size(part) for part in answer) if isinstance(answer, list) else 8
