@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import trio
 
-from tests.proxy import Hang, LostReply, Proxy, Reset, ResetBody, Status, Truncate
+from tests.proxy import Corrupt, Hang, LostReply, Proxy, Reset, ResetBody, Status, Truncate
 from tests.servers.server import Server
 from vfs.errors import PreconditionFailed, StoreUnavailable
 from vfs.store.base import ObjectMeta
@@ -16,6 +16,7 @@ from vfs.store.breaker import Breaker
 from vfs.store.layers import Deadline, Limit
 from vfs.store.retry import Retry
 from vfs.store.s3 import Location, S3Store
+from vfs.store.s3.download import Checked
 from vfs.types import Key
 
 pytestmark = pytest.mark.timeout(120)
@@ -123,3 +124,22 @@ async def test_an_outage(proxy: Proxy, store: Retry) -> None:
         await Retry(store.inner, 2.0).put(KEY, [b"x"], META)
     proxy.resume()
     await store.put(KEY, [b"x"], META)
+
+
+@pytest.mark.parametrize("size", [1, 1000, len(SMALL)])
+async def test_damaged_bytes_are_fetched_again(proxy: Proxy, store: Retry, size: int) -> None:
+    """Of a small file that is read whole; the etag tells."""
+    info = await store.put(KEY, [SMALL[:size]], META)
+    for _ in range(3):
+        proxy.add(Corrupt(), "GetObject$", count=1)
+        assert (await store.get(KEY, 0, size, if_match=info.etag)).data == SMALL[:size]
+
+
+async def test_an_etag_that_is_no_md5_makes_nothing_unreadable() -> None:
+    checked = Checked()
+    answer = {"ETag": '"0123456789abcdef0123456789abcdef"', "ContentLength": 4}
+    with pytest.raises(StoreUnavailable):
+        await checked.check(bytearray(b"data"), answer, "get")
+    await checked.check(bytearray(b"data"), answer, "get")
+    with pytest.raises(StoreUnavailable):
+        await checked.check(bytearray(b"dama"), answer, "get")

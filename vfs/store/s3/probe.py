@@ -7,6 +7,7 @@ tried with the right one too: Ceph compares it with the quotes that belong aroun
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -42,6 +43,8 @@ META = ObjectMeta({"probe": "1"})
 class Findings:
     """Each is True where the store does as AWS does."""
 
+    md5: bool = True
+    """The etag of a put is the MD5 of its bytes, by which they can be checked when they are read."""
     if_none_match: bool = True
     if_match: bool = True
     quoted: bool = True
@@ -64,7 +67,8 @@ class Probing:
 
     async def run(self) -> Findings:
         """Raises what the store refuses to us, StoreDenied or that there is no such bucket."""
-        await self._store.put(self._key, [b"1"], META)
+        stored = await self._store.put(self._key, [b"1"], META)
+        self._found["md5"] = stored.etag == hashlib.md5(b"1", usedforsecurity=False).hexdigest()
         try:
             await self._ask()
         finally:

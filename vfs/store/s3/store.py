@@ -22,7 +22,7 @@ from vfs.store.base import (
 )
 from vfs.store.s3.answers import described, etag, new_etag, ns, quoted, stored_ns, whole_size
 from vfs.store.s3.bucket import Bucket, frozen
-from vfs.store.s3.download import received
+from vfs.store.s3.download import Checked, received
 from vfs.store.s3.faults import RangeRefused
 from vfs.store.s3.keys import decoded, fits_xml
 from vfs.store.s3.location import Location
@@ -48,6 +48,7 @@ class S3Store:
         self._bucket = Bucket(location, connections)
         self._bucket.learn(findings or Findings())
         self._uploads = Uploads(self._bucket)
+        self._checked = Checked()
 
     def __repr__(self) -> str:
         return f"<S3Store s3://{self._location.bucket}/{self._location.prefix}>"
@@ -87,6 +88,8 @@ class S3Store:
 
         async def take(answer: Any) -> Fetched:
             data = await received(answer, start, length, f"get_object {key!r}")
+            if self._bucket.found.md5 and start == 0:
+                await self._checked.check(data, answer, f"get_object {key!r}")
             return Fetched(described(key, answer, whole_size(answer)), data)
 
         try:
