@@ -146,3 +146,20 @@ async def test_writing_it_down_delays_nobody() -> None:
         await looked_at(disk)
         assert not hasattr(store, "stored")
     assert INDEX in memory.stored()
+
+
+async def test_looking_at_files_while_their_directory_is_read() -> None:
+    """As `ls -l` does: the listing has told that they are files, so nobody asks for directories of their names."""
+    memory = await filled()
+    store = Metered(memory)
+    async with mounted(store) as disk:
+        directory = await disk.walk("workspace/d")
+        fh = await disk.fs.opendir(directory.ino)
+        names = [name.decode() async for name, _, _ in disk.fs.entries(fh, 2)]
+        disk.fs.cache.memory.clear()
+        before = store.statistics().calls["list"].ended
+        for name in names:
+            await disk.stat(f"workspace/d/{name}")
+        await disk.fs.releasedir(fh)
+        assert store.statistics().calls["head"].ended == FILES + 3, "the roots and the directory too"
+        assert store.statistics().calls["list"].ended - before <= 2

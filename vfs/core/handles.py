@@ -47,7 +47,7 @@ class DirectoryHandle:
     INVARIANT: `names` only grows, so that an offset means the same name as long as the listing lasts.
     """
 
-    __slots__ = ("fh", "gone", "inode", "listed", "listing", "moved", "names", "own")
+    __slots__ = ("fh", "gone", "inode", "kinds", "listed", "listing", "moved", "names", "own")
 
     def __init__(self, fh: Fh, inode: Inode) -> None:
         self.fh = fh
@@ -58,6 +58,8 @@ class DirectoryHandle:
         """The page that was fetched last."""
         self.moved: set[str] = set()
         """Names that were shown before the directory was renamed under the listing."""
+        self.kinds: dict[str, bool] = {}
+        """Every name that a page showed -> whether it is a directory."""
         self.own: set[str] = set()
         """Names that only this mount knew when the listing began, and no page showed yet."""
         self.gone: set[str] = set()

@@ -81,8 +81,8 @@ class Inode:
         """Another writer stored a version since the kernel read this file: its pages must not be trusted."""
         self.readers: tuple[set[str], ...] = ()
         """Open listings of this directory: each collects the names that went away since it was taken."""
-        self.listed: list[str] = []
-        """Names that the open listing of this directory which began last has shown so far."""
+        self.listed: dict[str, bool] = {}
+        """Names that the open listing which began last has shown so far -> whether each is a directory."""
         self.known_at = -math.inf
         """When the attributes were true in the store, by trio's clock."""
         self.pins = 0

@@ -83,7 +83,7 @@ class Prefetch:
         async def one(name: str) -> None:
             async with self._slots:
                 try:
-                    await self._cache.lookup(f"{path}/{name}")
+                    await self._cache.lookup(f"{path}/{name}", directory.listed.get(name))
                 except StoreError:
                     return  # whoever really wants it asks again, and hears of it
 

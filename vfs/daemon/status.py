@@ -22,7 +22,7 @@ Report = Mapping[str, Any]
 SHOWN = (
     *("user", "store", "pid", "state", "uptime", "open_files", "dirty_files", "dirty_bytes", "ram_used"),
     *("ram_limit", "rss", "inodes", "cached_attributes", "requests", "retries", "conflicts", "log_file"),
-    *("store_state", "last_error"),
+    *("store_state", "redis_state", "last_error"),
 )
 """The fields of the display, in order. --json has more."""
 
@@ -136,7 +136,8 @@ def _shown(report: Report) -> list[tuple[str, str]]:
     sizes = ("dirty_bytes", "ram_used", "ram_limit", "rss")
     rows = []
     health = report.get("store_health") or {}
-    report = {**report, "retries": health.get("retries") or None, "store_state": _store_state(health)}
+    report = {**report, "retries": health.get("retries") or None, "store_state": _away(health)}
+    report = {**report, "redis_state": _away(report.get("shared") or {})}
     for name in SHOWN:
         value = report.get(name)
         if value in (None, "", {}) or (name == "pid" and not value):
@@ -155,7 +156,7 @@ def _shown(report: Report) -> list[tuple[str, str]]:
     return rows
 
 
-def _store_state(health: Mapping[str, Any]) -> str:
+def _away(health: Mapping[str, Any]) -> str:
     """Only what is not as it should be; `--json` has it always."""
     if health.get("state") != "away":
         return ""

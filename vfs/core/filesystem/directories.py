@@ -69,7 +69,7 @@ async def entries(
 def _begin(volume: Volume, handle: DirectoryHandle) -> None:
     directory = handle.inode
     handle.names, handle.listed, handle.moved = [], {}, set()
-    directory.listed = handle.names
+    directory.listed = handle.kinds = {}
     handle.gone.clear()
     handle.own = {name for name, child in directory.children.items() if child.busy or directory.ino == ROOT}
     path = directory.path() if directory.names else ""
@@ -88,6 +88,7 @@ async def _extend(volume: Volume, handle: DirectoryHandle) -> bool:
         if handle.moved:
             page = {name: listed for name, listed in page.items() if name not in handle.moved}
         handle.listed = page
+        handle.kinds.update((name, listed.directory) for name, listed in page.items())
         handle.own.difference_update(page)
         handle.names.extend(page)
         return True
@@ -170,8 +171,8 @@ async def releasedir(volume: Volume, fh: Fh) -> None:
     inode = handle.inode
     if handle.listing is not None and handle.listing.done and len(handle.names) >= LEAST and inode.names:
         volume.cache.save_index(inode.path(), handle.names)
-    if inode.listed is handle.names:
-        inode.listed = []
+    if inode.listed is handle.kinds:
+        inode.listed = {}
     if not inode.lookups:
         volume.table.reap(inode)
 
