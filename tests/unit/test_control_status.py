@@ -61,3 +61,14 @@ def test_a_store_that_does_not_answer_is_told() -> None:
     line = one_line({**SERVING, "store_health": health, "conflicts": {"appended": 3, "kept": 1}})
     assert 'retries=12 conflicts=1 store_state="away for 1m 30s: connection refused"' in line
     assert "store_state" not in one_line({**SERVING, "store_health": {"state": "answering"}})
+
+
+def test_a_redis_that_does_not_answer_is_told() -> None:
+    shared = {
+        "state": "away",
+        "cause": "TimeoutError: Timeout reading from socket",
+        "since": time.time() - 90,
+    }
+    assert 'redis_state="away for 1m 30s: Timeout' in one_line({**SERVING, "shared": shared})
+    assert "redis_state" not in one_line({**SERVING, "shared": {**shared, "state": "connected"}})
+    assert "redis_state" not in one_line({**SERVING, "shared": {"state": "", "cause": ""}})
