@@ -49,6 +49,8 @@ class Options:
     """In that bucket; a mount has one of its own unless told."""
     query: tuple[tuple[str, str], ...] = ()
     """Options in the URL of an S3 store."""
+    redis: str = ""
+    """URL of a Redis to share with other mounts."""
     native: bool = True
     fsync: bool = False
     ram_limit: str = ""
@@ -109,7 +111,7 @@ class Mount:
     @property
     def env(self) -> dict[str, str]:
         """Environment of every agentfs command of this mount: nothing of the caller's configuration."""
-        ours = ("AGENTFS_", "AWS_", "XDG_")
+        ours = ("AGENTFS_", "AWS_", "XDG_", "REDIS_")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         clean |= {"HOME": str(self.base / "home"), "XDG_RUNTIME_DIR": str(self.base / "run")}
         clean |= {"XDG_STATE_HOME": str(self.base / "home" / "state")}
@@ -159,6 +161,7 @@ class Mount:
         argv += ["--log-level", options.log_level, "--log-file", str(self.log)]
         argv += ["--ram-limit", options.ram_limit] if options.ram_limit else []
         argv += ["--read-only"] if options.read_only else []
+        argv += ["--redis", options.redis] if options.redis else []
         return [*argv, *options.flags]
 
     def start(self) -> None:
