@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vfs.data.content import Content
 from vfs.errors import NotFound, Stale
@@ -42,6 +42,7 @@ class Inode:
         "handles",
         "ino",
         "known_at",
+        "late",
         "listed",
         "lookups",
         "marker",
@@ -71,6 +72,8 @@ class Inode:
         """A directory: its own object exists."""
         self.attrs_dirty = False
         """Attributes that the store does not have: they go with the next commit, or when a directory is stored."""
+        self.late = False
+        """A directory: the times alone are what the store does not have."""
         self.orphan: Key | None = None
         """Where the content of a file without a name is kept until its last close."""
         self.target: bytes | None = None
@@ -107,11 +110,18 @@ class Inode:
         """True while this mount knows better than the store what the attributes are."""
         return bool(
             self.handles
-            or self.attrs_dirty
+            or (self.attrs_dirty and not self.late)
             or len(self.names) > 1
             or self.etag is None
             or (self.content is not None and self.content.dirty)
         )
+
+    def merged(self, stored: Attr) -> Attr:
+        """What the store says, with the times that it does not have yet."""
+        if not self.late:
+            return stored
+        mtime, ctime = max(stored.mtime_ns, self.attr.mtime_ns), max(stored.ctime_ns, self.attr.ctime_ns)
+        return replace(stored, mtime_ns=mtime, ctime_ns=ctime)
 
     def path(self) -> str:
         """Relative to the root of the mount, by the first name; "" for the root itself."""

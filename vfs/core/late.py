@@ -43,16 +43,18 @@ class LateTimes:
         directory.attr = replace(directory.attr, mtime_ns=now, ctime_ns=now)
         if directory.ino == ROOT or not keep:
             return
+        directory.late = directory.late or not directory.attrs_dirty
         directory.attrs_dirty = True
         self._late[directory.ino] = directory
         self._late.move_to_end(directory.ino)
         if len(self._late) > LATE_DIRECTORIES:
-            _, oldest = self._late.popitem(last=False)
+            oldest = self._oldest()
             self._background.spawn(lambda: self._store(oldest))
 
     def discard(self, directory: Inode) -> None:
         """Stored by somebody else, or gone."""
         self._late.pop(directory.ino, None)
+        directory.late = False
 
     async def store_all(self) -> None:
         """Stores the times of every directory that is newer here, several at once; failures are logged."""
@@ -63,8 +65,13 @@ class LateTimes:
 
         async with trio.open_nursery() as nursery:
             while self._late:
-                _, directory = self._late.popitem(last=False)
-                nursery.start_soon(one, directory)
+                nursery.start_soon(one, self._oldest())
+
+    def _oldest(self) -> Inode:
+        """Taken out, to be stored: until then it is this mount's own, as any that is being changed."""
+        _, directory = self._late.popitem(last=False)
+        directory.late = False
+        return directory
 
     async def _store(self, directory: Inode) -> None:
         try:

@@ -163,8 +163,8 @@ class Volume:
             child.stale_pages = True
             child.target = None
             child.etag = entry.etag
-        if child.attr != entry.attr:
-            child.attr = entry.attr
+        if child.attr != (attr := child.merged(entry.attr)):
+            child.attr = attr
             self.outdated(child.ino)
         child.marker = entry.marker
         child.known_at = known_at

@@ -97,6 +97,7 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
     content = inode.content
     dirty = content is not None and content.dirty
     inode.attrs_dirty = True
+    volume.late.discard(inode)
     if dirty and inode.writers and not resized:
         return
     if dirty and inode.writers and content is not None and content.live.nbytes:
