@@ -9,6 +9,7 @@ STORE ?=
 VENV ?= .venv
 PYTHON ?=
 TESTS ?= tests
+MARKS ?=
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -58,12 +59,12 @@ check: $(DEV) $(SERVERS)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not root and not swift' tests/unit tests/contract
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m quick tests/unit tests/contract
 
 test: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test
 	[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'These tests need root: run make test as root, or install sudo.' >&2; exit 1; }
-	$(AS_ROOT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+	$(AS_ROOT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m '$(MARKS)' $(TESTS)
 
 test-rgw: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test rgw

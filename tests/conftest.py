@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.mountinfo import detach, mounts_below, remove_tree
-from tests.mounting import WATCHDOG_SECONDS, Mount, Options
+from tests.mounting import PROJECT, WATCHDOG_SECONDS, Mount, Options
 from tests.servers.given import given
 from tests.servers.ministack import MiniStack
 from tests.servers.redis import RedisServer
@@ -31,6 +31,15 @@ WATCHDOG_MARGIN = 10.0
 """Seconds by which the watchdog is ahead of pytest's own timeout: the mount ends, not the run."""
 
 MakeMount = Callable[..., Mount]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make check` runs what needs neither root nor minutes."""
+    quick = {PROJECT / "tests" / "unit", PROJECT / "tests" / "contract"}
+    for item in items:
+        slow = any(item.iter_markers("root")) or any(item.iter_markers("swift"))
+        if item.path.parent in quick and not slow:
+            item.add_marker(pytest.mark.quick)
 
 
 @pytest.fixture(scope="session")

@@ -100,15 +100,3 @@ async def test_deep_trees(tmp_path: Path) -> None:
     assert await keys(store) == ["b"]
     assert os.listdir(tmp_path / "a") == [] if (tmp_path / "a").exists() else True
     await store.aclose()
-
-
-async def test_an_empty_directory_without_a_marker_is_no_prefix(tmp_path: Path) -> None:
-    """As in object storage, where nothing lies under it: a killed process left it, or others made it."""
-    store = LocalStore(tmp_path, fsync=False)
-    (tmp_path / "users/u1/empty/nested").mkdir(parents=True)
-    (tmp_path / "users/u1/full/nested").mkdir(parents=True)
-    await put(store, "users/u1/full/nested/f")
-    await put(store, "users/u1/marked/")
-    page = await store.list("users/u1/", delimiter="/")
-    assert page.prefixes == ["users/u1/full/", "users/u1/marked/"]
-    await store.aclose()

@@ -69,8 +69,8 @@ class Disk:
         return clean | {"HOME": str(self.outside), "LC_ALL": "C.UTF-8", "PIP_NO_INDEX": "1"}
 
 
-STORES = ("native", "like-s3", "s3")
-"""The embedded store with all it can do, the same with only what S3 can do, and a real S3 server."""
+STORES = ("native", "s3")
+"""The embedded store, and a real S3 server. `like-s3` is the first with only what S3 can do, for a few tests."""
 
 
 def make_mount(mounts: MakeMount, request: pytest.FixtureRequest, kind: str, **options: object) -> Mount:
@@ -103,13 +103,7 @@ def native_disk(request: pytest.FixtureRequest, mounts: MakeMount, scratch: Path
     return _make_disk(mounts, request, scratch, "native")
 
 
-@pytest.fixture(params=["native", "s3"])
+@pytest.fixture(params=STORES)
 def disk(request: pytest.FixtureRequest, mounts: MakeMount, scratch: Path) -> Disk:
     """The embedded store as people use it, and an S3 server."""
-    return _make_disk(mounts, request, scratch, request.param)
-
-
-@pytest.fixture(params=STORES)
-def any_disk(request: pytest.FixtureRequest, mounts: MakeMount, scratch: Path) -> Disk:
-    """Once on every kind of store."""
     return _make_disk(mounts, request, scratch, request.param)

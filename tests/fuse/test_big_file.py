@@ -61,7 +61,7 @@ def timed(what: str, size: int) -> Iterator[None]:
     sys.stderr.write(f"{what}: {seconds:.1f} s, {size / MIB / seconds:.0f} MiB/s\n")
 
 
-@pytest.fixture(params=["native", "like-s3"])
+@pytest.fixture(params=["like-s3"])
 def small(request: pytest.FixtureRequest, mounts: MakeMount) -> Iterator[Mount]:
     """A mount with a small RAM limit, and afterwards the proof that it kept it."""
     mount = mounts(ram_limit=f"{LIMIT_MIB}M", native=request.param == "native")

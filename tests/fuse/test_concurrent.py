@@ -59,39 +59,39 @@ def _lines(name: str, count: int) -> list[str]:
     return [f"{name} {number} {'x' * (number * 37 % 3000)}" for number in range(count)]
 
 
-def test_appends_of_several_processes_are_neither_lost_nor_torn(any_disk: Disk) -> None:
-    path = any_disk.path / "log"
+def test_appends_of_several_processes_are_neither_lost_nor_torn(disk: Disk) -> None:
+    path = disk.path / "log"
     names = {"a": "keep", "b": "keep", "c": "reopen", "d": "reopen"}
     _run_all([[APPEND, str(path), name, "250", how] for name, how in names.items()])
-    any_disk.remount()
+    disk.remount()
     got = path.read_text().splitlines()
     assert len(got) == 1000
     for name in names:
         assert [line for line in got if line.startswith(name)] == _lines(name, 250)
 
 
-def test_a_counter_under_flock_misses_no_step(any_disk: Disk) -> None:
-    path = any_disk.path / "counter"
+def test_a_counter_under_flock_misses_no_step(disk: Disk) -> None:
+    path = disk.path / "counter"
     path.write_text("0")
     _run_all([[COUNT, str(path), "60"] for _ in range(4)])
     assert path.read_text() == "240"
-    any_disk.remount()
+    disk.remount()
     assert path.read_text() == "240"
 
 
-def test_processes_replacing_the_same_name(any_disk: Disk) -> None:
-    directory = any_disk.path / "d"
+def test_processes_replacing_the_same_name(disk: Disk) -> None:
+    directory = disk.path / "d"
     directory.mkdir()
     _run_all([[REPLACE, str(directory), name, "80"] for name in "abcd"])
-    any_disk.remount()
+    disk.remount()
     assert os.listdir(directory) == ["current"]
     lines = (directory / "current").read_text().splitlines()
     assert set(lines) <= {f"{name}-79" for name in "abcd"}
     assert len(lines) == 1 + 79 * 7 % 500
 
 
-def test_tree_walked_while_it_changes(any_disk: Disk) -> None:
-    root = any_disk.path / "tree"
+def test_tree_walked_while_it_changes(disk: Disk) -> None:
+    root = disk.path / "tree"
     stays = {f"stay{number:03}" for number in range(150)}
     root.mkdir()
     for name in stays:

@@ -181,12 +181,10 @@ def crash(mount: Mount, scratch: Path, rounds: int, *, spilled: bool = False) ->
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
-def test_twenty_crashes_lose_nothing_acknowledged(mounts: MakeMount, scratch: Path, native: bool) -> None:
-    crash(mounts(native=native), scratch, rounds=20)
+def test_twenty_crashes_lose_nothing_acknowledged(mounts: MakeMount, scratch: Path) -> None:
+    crash(mounts(), scratch, rounds=20)
 
 
-@pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
-def test_crashes_while_ram_is_short(mounts: MakeMount, scratch: Path, native: bool) -> None:
+def test_crashes_while_ram_is_short(mounts: MakeMount, scratch: Path) -> None:
     """Files are committed on the way then, and parts of them have left RAM: acknowledged is still acknowledged."""
-    crash(mounts(native=native, ram_limit="16M"), scratch, rounds=6, spilled=True)
+    crash(mounts(native=False, ram_limit="16M"), scratch, rounds=6, spilled=True)

@@ -56,13 +56,13 @@ HIDDEN = (
 
 
 @pytest.fixture
-def client(any_s3: Server) -> Client:
-    return any_s3.client
+def client(s3: Server) -> Client:
+    return s3.client
 
 
 @pytest.fixture
-def mount(mounts: MakeMount, any_s3: Server) -> Mount:
-    return mounts(server=any_s3)
+def mount(mounts: MakeMount, s3: Server) -> Mount:
+    return mounts(server=s3)
 
 
 @pytest.fixture

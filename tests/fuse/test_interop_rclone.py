@@ -27,8 +27,8 @@ SECONDS = 60
 
 
 @pytest.fixture
-def mount(mounts: MakeMount, any_s3: Server) -> Mount:
-    return mounts(server=any_s3)
+def mount(mounts: MakeMount, s3: Server) -> Mount:
+    return mounts(server=s3)
 
 
 class Rclone:
@@ -59,8 +59,8 @@ class Rclone:
 
 
 @pytest.fixture
-def rclone(any_s3: Server, mount: Mount) -> Rclone:
-    return Rclone(any_s3, mount)
+def rclone(s3: Server, mount: Mount) -> Rclone:
+    return Rclone(s3, mount)
 
 
 @dataclass(frozen=True, slots=True)

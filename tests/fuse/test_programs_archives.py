@@ -16,36 +16,34 @@ def source(scratch: Path) -> Path:
     return make_tree(scratch / "source", seed=1)
 
 
-def test_tar_round_trip(any_disk: Disk, source: Path) -> None:
-    any_disk.run("tar", "-C", source, "--format=posix", "-cf", any_disk.path / "in.tar", ".")
-    (any_disk.path / "tree").mkdir()
-    any_disk.run("tar", "-C", any_disk.path / "tree", "-xpf", any_disk.path / "in.tar")
-    assert picture(any_disk.path / "tree") == picture(source)
-    any_disk.remount()
-    assert picture(any_disk.path / "tree") == picture(source)
-    any_disk.run(
-        "tar", "-C", any_disk.path / "tree", "--format=posix", "-czf", any_disk.path / "out.tgz", "."
-    )
-    (any_disk.outside / "back").mkdir()
-    any_disk.run("tar", "-C", any_disk.outside / "back", "-xpzf", any_disk.path / "out.tgz")
-    assert picture(any_disk.outside / "back") == picture(source)
+def test_tar_round_trip(disk: Disk, source: Path) -> None:
+    disk.run("tar", "-C", source, "--format=posix", "-cf", disk.path / "in.tar", ".")
+    (disk.path / "tree").mkdir()
+    disk.run("tar", "-C", disk.path / "tree", "-xpf", disk.path / "in.tar")
+    assert picture(disk.path / "tree") == picture(source)
+    disk.remount()
+    assert picture(disk.path / "tree") == picture(source)
+    disk.run("tar", "-C", disk.path / "tree", "--format=posix", "-czf", disk.path / "out.tgz", ".")
+    (disk.outside / "back").mkdir()
+    disk.run("tar", "-C", disk.outside / "back", "-xpzf", disk.path / "out.tgz")
+    assert picture(disk.outside / "back") == picture(source)
 
 
-def test_rsync_round_trip_and_update(any_disk: Disk, source: Path) -> None:
-    tree = any_disk.path / "tree"
-    any_disk.run("rsync", "-a", f"{source}/", tree)
+def test_rsync_round_trip_and_update(disk: Disk, source: Path) -> None:
+    tree = disk.path / "tree"
+    disk.run("rsync", "-a", f"{source}/", tree)
     assert picture(tree) == picture(source)
-    assert any_disk.run("rsync", "-ai", "--checksum", f"{source}/", tree) == "", "differences in a second run"
+    assert disk.run("rsync", "-ai", "--checksum", f"{source}/", tree) == "", "differences in a second run"
 
     make_tree(source / "b" / "more", seed=2, files=10)
     (source / "a" / "to-nowhere").unlink()
     for directory in ("a", "b"):
         os.utime(source / directory, (1_700_000_000, 1_700_000_000))
-    any_disk.run("rsync", "-a", "--delete", "--inplace", "--no-whole-file", f"{source}/", tree)
-    any_disk.remount()
+    disk.run("rsync", "-a", "--delete", "--inplace", "--no-whole-file", f"{source}/", tree)
+    disk.remount()
     assert picture(tree) == picture(source)
-    any_disk.run("rsync", "-a", f"{tree}/", any_disk.outside / "back")
-    assert picture(any_disk.outside / "back") == picture(source)
+    disk.run("rsync", "-a", f"{tree}/", disk.outside / "back")
+    assert picture(disk.outside / "back") == picture(source)
 
 
 def test_zip_and_unzip(disk: Disk, source: Path) -> None:
@@ -61,23 +59,23 @@ def test_zip_and_unzip(disk: Disk, source: Path) -> None:
     assert "No errors detected" in disk.run("unzip", "-t", disk.path / "tree.zip")
 
 
-def test_copies_and_moves_of_trees(any_disk: Disk, source: Path) -> None:
-    path = any_disk.path
+def test_copies_and_moves_of_trees(disk: Disk, source: Path) -> None:
+    path = disk.path
     expected = picture(source)
-    any_disk.run("cp", "-a", source, path / "one")
-    any_disk.run("cp", "-a", path / "one", path / "two")
-    any_disk.run("cp", "-al", path / "two", path / "linked")
-    any_disk.run("mv", path / "one", path / "moved")
+    disk.run("cp", "-a", source, path / "one")
+    disk.run("cp", "-a", path / "one", path / "two")
+    disk.run("cp", "-al", path / "two", path / "linked")
+    disk.run("mv", path / "one", path / "moved")
     (path / "target" / "inner").mkdir(parents=True)
-    any_disk.run("mv", path / "moved", path / "target" / "inner" / "moved")
+    disk.run("mv", path / "moved", path / "target" / "inner" / "moved")
     assert not (path / "one").exists()
     for tree in ("two", "linked", "target/inner/moved"):
         assert picture(path / tree) == expected, tree
-    any_disk.remount()
+    disk.remount()
     assert sorted(os.listdir(path)) == ["linked", "target", "two"]
     for tree in ("two", "linked", "target/inner/moved"):
         assert picture(path / tree) == expected, tree
-    any_disk.run("rm", "-r", path / "linked", path / "target")
+    disk.run("rm", "-r", path / "linked", path / "target")
     assert picture(path / "two") == expected
 
 

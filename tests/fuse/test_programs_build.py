@@ -33,30 +33,30 @@ def _write_sources(root: Path) -> None:
     )
 
 
-def test_c_project_builds_in_parallel_and_runs(any_disk: Disk) -> None:
-    root = any_disk.path / "app"
+def test_c_project_builds_in_parallel_and_runs(disk: Disk) -> None:
+    root = disk.path / "app"
     _write_sources(root)
-    any_disk.run("make", "-j2", cwd=root)
+    disk.run("make", "-j2", cwd=root)
     total = f"{sum(range(1, MODULES + 1))}\n"
-    assert any_disk.run(root / "app", cwd=root) == total
-    assert "up to date" in any_disk.run("make", cwd=root)
-    any_disk.remount()
-    assert any_disk.run(root / "app", cwd=root) == total
-    assert "up to date" in any_disk.run("make", cwd=root), "times did not survive the remount"
+    assert disk.run(root / "app", cwd=root) == total
+    assert "up to date" in disk.run("make", cwd=root)
+    disk.remount()
+    assert disk.run(root / "app", cwd=root) == total
+    assert "up to date" in disk.run("make", cwd=root), "times did not survive the remount"
     (root / "part1.c").write_text('#include "parts.h"\nint part1(void) { return 1001; }\n')
-    rebuilt = any_disk.run("make", "-j2", cwd=root)
+    rebuilt = disk.run("make", "-j2", cwd=root)
     assert "part1.o" in rebuilt
     assert "part2.o part2.c" not in rebuilt
-    assert any_disk.run(root / "app", cwd=root) == f"{sum(range(1, MODULES + 1)) + 1000}\n"
+    assert disk.run(root / "app", cwd=root) == f"{sum(range(1, MODULES + 1)) + 1000}\n"
 
 
-def test_script_made_executable_runs(any_disk: Disk) -> None:
-    script = any_disk.path / "hello.sh"
+def test_script_made_executable_runs(disk: Disk) -> None:
+    script = disk.path / "hello.sh"
     script.write_text("#!/bin/sh\necho hello from $0\n")
-    any_disk.run("chmod", "+x", script)
-    assert any_disk.run(script) == f"hello from {script}\n"
-    any_disk.remount()
-    assert any_disk.run(script) == f"hello from {script}\n"
+    disk.run("chmod", "+x", script)
+    assert disk.run(script) == f"hello from {script}\n"
+    disk.remount()
+    assert disk.run(script) == f"hello from {script}\n"
 
 
 def test_python_imports_and_caches_its_bytecode(disk: Disk) -> None:
@@ -69,8 +69,8 @@ def test_python_imports_and_caches_its_bytecode(disk: Disk) -> None:
     assert list((package / "__pycache__").glob("inner.*.pyc"))
 
 
-def test_find_du_and_ls_see_every_file(any_disk: Disk) -> None:
-    root = any_disk.path / "tree"
+def test_find_du_and_ls_see_every_file(disk: Disk) -> None:
+    root = disk.path / "tree"
     expected = []
     for directory in range(8):
         for number in range(25):
@@ -80,13 +80,13 @@ def test_find_du_and_ls_see_every_file(any_disk: Disk) -> None:
             expected.append(str(path.relative_to(root)))
     size = 8 * sum(range(25)) * 1000
     for _ in range(2):
-        found = any_disk.run("find", ".", "-type", "f", "-printf", "%P\n", cwd=root).split()
+        found = disk.run("find", ".", "-type", "f", "-printf", "%P\n", cwd=root).split()
         assert sorted(found) == expected
-        assert any_disk.run("find", ".", "-size", "+20k", "-name", "f2?", cwd=root).count("\n") == 8 * 4
-        lines = any_disk.run("du", "-ab", ".", cwd=root).splitlines()
+        assert disk.run("find", ".", "-size", "+20k", "-name", "f2?", cwd=root).count("\n") == 8 * 4
+        lines = disk.run("du", "-ab", ".", cwd=root).splitlines()
         assert sum(int(line.split()[0]) for line in lines if "/f" in line) == size
-        used = int(any_disk.run("du", "-sk", ".", cwd=root).split()[0])
+        used = int(disk.run("du", "-sk", ".", cwd=root).split()[0])
         assert size / 1024 <= used < size / 1024 + 8 * 25 * 8 + 100, f"{used} KiB on disk"
-        listing = any_disk.run("ls", "-lR", ".", cwd=root)
+        listing = disk.run("ls", "-lR", ".", cwd=root)
         assert len(re.findall(r"^-rw-r--r--", listing, re.MULTILINE)) == 200
-        any_disk.remount()
+        disk.remount()

@@ -30,8 +30,8 @@ database.close()
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
-def test_sqlite_with_two_writers(any_disk: Disk, journal: str) -> None:
-    path = any_disk.path / "notes.db"
+def test_sqlite_with_two_writers(disk: Disk, journal: str) -> None:
+    path = disk.path / "notes.db"
     database = sqlite3.connect(path)
     assert database.execute(f"PRAGMA journal_mode={journal}").fetchone() == (journal,)
     database.executescript(
@@ -42,8 +42,8 @@ def test_sqlite_with_two_writers(any_disk: Disk, journal: str) -> None:
     argv = [sys.executable, "-c", TRANSACTIONS, str(path)]
     writers = [subprocess.Popen([*argv, str(first), "250"]) for first in (0, 250)]
     assert [writer.wait(100) for writer in writers] == [0, 0]
-    any_disk.remount()
-    assert any_disk.run("sqlite3", path, "PRAGMA integrity_check; SELECT count FROM total;") == "ok\n500\n"
+    disk.remount()
+    assert disk.run("sqlite3", path, "PRAGMA integrity_check; SELECT count FROM total;") == "ok\n500\n"
     database = sqlite3.connect(path)
     assert database.execute("SELECT count(*), min(number), max(number) FROM note").fetchone() == (500, 0, 499)
     database.execute("DELETE FROM note WHERE number % 2")
@@ -53,19 +53,19 @@ def test_sqlite_with_two_writers(any_disk: Disk, journal: str) -> None:
     database.close()
 
 
-def test_two_thousand_appends_each_reopening_the_file(any_disk: Disk) -> None:
-    path = any_disk.path / "log.txt"
+def test_two_thousand_appends_each_reopening_the_file(disk: Disk) -> None:
+    path = disk.path / "log.txt"
     lines = [f"{number:05} {'x' * (number % 90)}\n" for number in range(2000)]
     for line in lines:
         with path.open("a") as log:
             log.write(line)
     assert path.read_text() == "".join(lines)
-    any_disk.remount()
+    disk.remount()
     assert path.read_text() == "".join(lines)
 
 
-def test_readers_never_see_a_torn_file(any_disk: Disk) -> None:
-    path = any_disk.path / "state.json"
+def test_readers_never_see_a_torn_file(disk: Disk) -> None:
+    path = disk.path / "state.json"
     sizes = [1 + (number * 7919) % 60_000 for number in range(200)]
     path.write_bytes(b"0" * sizes[0])
     done = threading.Event()
@@ -94,9 +94,9 @@ def test_readers_never_see_a_torn_file(any_disk: Disk) -> None:
         reader.join()
     assert not torn
     assert len(seen) > 1, "the reader never saw a change"
-    any_disk.remount()
+    disk.remount()
     assert path.read_bytes() == bytes([ord("0") + 199 % 10]) * sizes[199]
-    assert os.listdir(any_disk.path) == ["state.json"]
+    assert os.listdir(disk.path) == ["state.json"]
 
 
 def _sha256(path: Path) -> str:
@@ -104,8 +104,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def test_quarter_gigabyte_hashes_the_same_after_a_remount(any_disk: Disk) -> None:
-    path = any_disk.path / "data.bin"
+def test_quarter_gigabyte_hashes_the_same_after_a_remount(native_disk: Disk) -> None:
+    path = native_disk.path / "data.bin"
     expected = hashlib.sha256()
     with path.open("wb", buffering=0) as file:
         for _ in range(64):
@@ -114,11 +114,11 @@ def test_quarter_gigabyte_hashes_the_same_after_a_remount(any_disk: Disk) -> Non
             assert file.write(block) == len(block)
     assert path.stat().st_size == 256 * MIB
     assert _sha256(path) == expected.hexdigest()
-    any_disk.remount()
+    native_disk.remount()
     assert _sha256(path) == expected.hexdigest()
 
 
-def test_eight_threads_with_two_hundred_files_each(any_disk: Disk) -> None:
+def test_eight_threads_with_two_hundred_files_each(native_disk: Disk) -> None:
     failures: list[BaseException] = []
 
     def content(worker: int, number: int) -> bytes:
@@ -126,7 +126,7 @@ def test_eight_threads_with_two_hundred_files_each(any_disk: Disk) -> None:
 
     def work(worker: int) -> None:
         try:
-            directory = any_disk.path / f"worker{worker}"
+            directory = native_disk.path / f"worker{worker}"
             directory.mkdir()
             for number in range(200):
                 (directory / f"{number}").write_bytes(content(worker, number))
@@ -143,9 +143,9 @@ def test_eight_threads_with_two_hundred_files_each(any_disk: Disk) -> None:
     for thread in threads:
         thread.join()
     assert not failures
-    any_disk.remount()
+    native_disk.remount()
     for worker in range(8):
-        directory = any_disk.path / f"worker{worker}"
+        directory = native_disk.path / f"worker{worker}"
         expected = {
             (f"renamed{number}" if number % 10 == 0 else f"{number}"): content(worker, number)
             for number in range(200)

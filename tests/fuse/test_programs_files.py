@@ -12,41 +12,41 @@ from tests.fuse.conftest import Disk
 LINES = [f"line {number * 7919 % 5000:05}\n" for number in range(5000)]
 
 
-def test_editing_in_place(any_disk: Disk) -> None:
-    path = any_disk.path / "text"
+def test_editing_in_place(disk: Disk) -> None:
+    path = disk.path / "text"
     path.write_text("".join(LINES))
     path.chmod(0o640)
-    any_disk.run("sed", "-i.bak", "s/line 00/LINE 00/", path)
-    any_disk.run("sort", "-o", path, path)
-    any_disk.run("sh", "-c", "echo last >> text; cat text text > double; head -n 5 text > tmp && mv tmp head")
-    any_disk.remount()
+    disk.run("sed", "-i.bak", "s/line 00/LINE 00/", path)
+    disk.run("sort", "-o", path, path)
+    disk.run("sh", "-c", "echo last >> text; cat text text > double; head -n 5 text > tmp && mv tmp head")
+    disk.remount()
     expected = sorted(line.replace("line 00", "LINE 00") for line in LINES)
     assert path.read_text() == "".join(expected) + "last\n"
     assert path.stat().st_mode & 0o777 == 0o640
-    assert (any_disk.path / "text.bak").read_text() == "".join(LINES)
-    assert (any_disk.path / "double").read_text() == path.read_text() * 2
-    assert (any_disk.path / "head").read_text() == "".join(expected[:5])
-    assert sorted(os.listdir(any_disk.path)) == ["double", "head", "text", "text.bak"]
+    assert (disk.path / "text.bak").read_text() == "".join(LINES)
+    assert (disk.path / "double").read_text() == path.read_text() * 2
+    assert (disk.path / "head").read_text() == "".join(expected[:5])
+    assert sorted(os.listdir(disk.path)) == ["double", "head", "text", "text.bak"]
 
 
-def test_dd_in_the_middle_direct_and_synchronous(any_disk: Disk) -> None:
-    path = any_disk.path / "image"
+def test_dd_in_the_middle_direct_and_synchronous(disk: Disk) -> None:
+    path = disk.path / "image"
     expected = bytearray(os.urandom(3 << 20))
     path.write_bytes(expected)
     zeros = ["dd", "if=/dev/zero", f"of={path}", "conv=notrunc,fsync", "status=none"]
-    any_disk.run(*zeros, "bs=4096", "seek=100", "count=10")
-    any_disk.run(*zeros, "bs=4096", "seek=300", "count=10", "oflag=direct")
-    any_disk.run(*zeros, "bs=1000", "seek=2", "count=3", "oflag=sync")
+    disk.run(*zeros, "bs=4096", "seek=100", "count=10")
+    disk.run(*zeros, "bs=4096", "seek=300", "count=10", "oflag=direct")
+    disk.run(*zeros, "bs=1000", "seek=2", "count=3", "oflag=sync")
     for start, length in ((100 * 4096, 40960), (300 * 4096, 40960), (2000, 3000)):
         expected[start : start + length] = bytes(length)
     assert path.read_bytes() == expected
-    any_disk.remount()
-    copy = any_disk.path / "copy"
-    any_disk.run("dd", f"if={path}", f"of={copy}", "bs=64K", "iflag=direct", "status=none")
+    disk.remount()
+    copy = disk.path / "copy"
+    disk.run("dd", f"if={path}", f"of={copy}", "bs=64K", "iflag=direct", "status=none")
     assert copy.read_bytes() == expected
-    any_disk.run("truncate", "-s", "1000", copy)
-    any_disk.run("truncate", "-s", "5000", copy)
-    any_disk.remount()
+    disk.run("truncate", "-s", "1000", copy)
+    disk.run("truncate", "-s", "5000", copy)
+    disk.remount()
     assert copy.read_bytes() == expected[:1000] + bytes(4000)
 
 
@@ -62,21 +62,21 @@ def test_split_and_join(disk: Disk) -> None:
     assert disk.run("sha256sum", "-c", "sums").count("OK") == 2
 
 
-def test_copies_sparse_reflinked_and_installed(any_disk: Disk) -> None:
-    path = any_disk.path / "source"
+def test_copies_sparse_reflinked_and_installed(disk: Disk) -> None:
+    path = disk.path / "source"
     path.write_bytes(b"x" * 10_000)
     os.truncate(path, 2_000_000)
-    any_disk.run("cp", "--sparse=always", path, any_disk.path / "sparse")
-    any_disk.run("cp", "--reflink=auto", path, any_disk.path / "reflinked")
-    any_disk.run("install", "-D", "-m", "0751", path, any_disk.path / "usr" / "bin" / "tool")
-    any_disk.run("ln", path, any_disk.path / "linked")
-    any_disk.run("touch", "-d", "2001-02-03 04:05:06.789 UTC", path)
-    any_disk.run("chmod", "-R", "go-rwx", any_disk.path / "usr")
-    any_disk.remount()
+    disk.run("cp", "--sparse=always", path, disk.path / "sparse")
+    disk.run("cp", "--reflink=auto", path, disk.path / "reflinked")
+    disk.run("install", "-D", "-m", "0751", path, disk.path / "usr" / "bin" / "tool")
+    disk.run("ln", path, disk.path / "linked")
+    disk.run("touch", "-d", "2001-02-03 04:05:06.789 UTC", path)
+    disk.run("chmod", "-R", "go-rwx", disk.path / "usr")
+    disk.remount()
     for name in ("sparse", "reflinked", "usr/bin/tool", "linked"):
-        any_disk.run("cmp", path, any_disk.path / name)
-    assert any_disk.run("stat", "-c", "%a %s", "usr/bin/tool") == "700 2000000\n"
-    assert any_disk.run("stat", "-c", "%.3Y", path) == "981173106.789\n"
+        disk.run("cmp", path, disk.path / name)
+    assert disk.run("stat", "-c", "%a %s", "usr/bin/tool") == "700 2000000\n"
+    assert disk.run("stat", "-c", "%.3Y", path) == "981173106.789\n"
 
 
 def test_tail_follows_a_log_that_grows(disk: Disk) -> None:

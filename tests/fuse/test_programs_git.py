@@ -43,10 +43,10 @@ def _write(root: Path, numbers: range, version: int) -> None:
 
 
 @pytest.fixture
-def repository(any_disk: Disk) -> Repository:
-    path = any_disk.path / "project"
+def repository(disk: Disk) -> Repository:
+    path = disk.path / "project"
     path.mkdir()
-    repository = Repository(any_disk, path)
+    repository = Repository(disk, path)
     repository.git("init", "-q")
     _write(path, range(FILES), version=1)
     repository.commit_all("First")
@@ -82,6 +82,7 @@ def test_history_survives_gc_checkout_clone_and_remount(repository: Repository) 
         assert len(each.git("ls-files").splitlines()) == FILES - 1
 
 
+@pytest.mark.parametrize("disk", ["native"], indirect=True)
 def test_worktree_stash_and_rebase(repository: Repository) -> None:
     path = repository.path
     repository.git("worktree", "add", "-q", repository.disk.path / "second", "-b", "side")

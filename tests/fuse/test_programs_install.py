@@ -81,23 +81,23 @@ def test_venv_and_pip(native_disk: Disk, scratch: Path) -> None:
     assert not list(environment.glob("lib/python*/site-packages/~*")), "pip left what it meant to remove"
 
 
-def test_pip_installs_into_a_directory_on_a_store_like_s3(any_disk: Disk, scratch: Path) -> None:
-    target = any_disk.path / "site"
+def test_pip_installs_into_a_directory_on_a_store_like_s3(disk: Disk, scratch: Path) -> None:
+    target = disk.path / "site"
     pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--target", target]
-    any_disk.run(*pip, _make_wheel(scratch))
-    any_disk.run(*pip, "--upgrade", _make_wheel(scratch))
-    any_disk.remount()
+    disk.run(*pip, _make_wheel(scratch))
+    disk.run(*pip, "--upgrade", _make_wheel(scratch))
+    disk.remount()
     ask: list[str | Path] = [sys.executable, "-c", "import demo_pack; demo_pack.main()"]
-    assert any_disk.run(*ask, PYTHONPATH=str(target)) == ANSWER
+    assert disk.run(*ask, PYTHONPATH=str(target)) == ANSWER
 
 
 @pytest.mark.parametrize("cache", ["on the mount", "outside"])
-def test_uv_links_or_copies(disk: Disk, scratch: Path, cache: str) -> None:
+def test_uv_links_or_copies(native_disk: Disk, scratch: Path, cache: str) -> None:
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
     assert uv, "uv is one of the development dependencies"
-    store = str((disk.path if cache == "on the mount" else disk.outside) / "cache")
-    environment = disk.path / "env"
-    disk.run(uv, "venv", "--offline", "--python", sys.executable, environment, UV_CACHE_DIR=store)
+    store = str((native_disk.path if cache == "on the mount" else native_disk.outside) / "cache")
+    environment = native_disk.path / "env"
+    native_disk.run(uv, "venv", "--offline", "--python", sys.executable, environment, UV_CACHE_DIR=store)
     argv: list[str | Path] = [
         uv,
         "pip",
@@ -107,23 +107,23 @@ def test_uv_links_or_copies(disk: Disk, scratch: Path, cache: str) -> None:
         environment / "bin" / "python",
         _make_wheel(scratch),
     ]
-    disk.run(*argv, UV_CACHE_DIR=store)
-    assert disk.run(environment / "bin" / "demo-pack") == ANSWER
-    disk.remount()
-    assert disk.run(environment / "bin" / "demo-pack") == ANSWER
+    native_disk.run(*argv, UV_CACHE_DIR=store)
+    assert native_disk.run(environment / "bin" / "demo-pack") == ANSWER
+    native_disk.remount()
+    assert native_disk.run(environment / "bin" / "demo-pack") == ANSWER
 
 
-def test_npm_install(any_disk: Disk, scratch: Path) -> None:
-    project = any_disk.path / "project"
+def test_npm_install(disk: Disk, scratch: Path) -> None:
+    project = disk.path / "project"
     project.mkdir()
     (project / "package.json").write_text('{"name": "app", "version": "1.0.0", "private": true}')
     npm: list[str | Path] = ["npm", "install", "--offline", "--no-audit", "--no-fund", "--loglevel=error"]
-    any_disk.run(*npm, _make_npm_package(scratch), cwd=project)
+    disk.run(*npm, _make_npm_package(scratch), cwd=project)
     command = project / "node_modules" / ".bin" / "demo-pack"
-    assert any_disk.run(command, cwd=project) == ANSWER
-    any_disk.remount()
-    assert any_disk.run(command, cwd=project) == ANSWER
+    assert disk.run(command, cwd=project) == ANSWER
+    disk.remount()
+    assert disk.run(command, cwd=project) == ANSWER
     assert command.is_symlink()
-    any_disk.run("rm", "-r", project / "node_modules")
-    any_disk.run("npm", "ci", "--offline", "--no-audit", "--no-fund", "--loglevel=error", cwd=project)
-    assert any_disk.run(command, cwd=project) == ANSWER
+    disk.run("rm", "-r", project / "node_modules")
+    disk.run("npm", "ci", "--offline", "--no-audit", "--no-fund", "--loglevel=error", cwd=project)
+    assert disk.run(command, cwd=project) == ANSWER

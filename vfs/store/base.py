@@ -40,6 +40,8 @@ class Capabilities:
     """`exchange` exists: two objects or prefixes change places atomically."""
     list_metadata: bool = False
     """Listings carry each object's metadata, so that no `head` per entry is needed."""
+    firm_prefixes: bool = True
+    """A prefix that a listing shows has keys. An empty directory that people made in a file:// store has none."""
     late_meta: bool = False
     """`complete_upload` takes the metadata. Elsewhere what `create_upload` was given stays (S3)."""
     part_size: int = 0

@@ -117,6 +117,7 @@ async def _resolve_all(
         return found, listed_only
     path = directory.path()
     doubtful: list[str] = []
+    firm = volume.store.capabilities.firm_prefixes
     for name in batch:
         child = directory.children.get(name)
         if child is None and name in handle.gone:
@@ -133,7 +134,7 @@ async def _resolve_all(
         inode = volume.adopt(directory, name, entry, known_at) if entry is not None else None
         if inode is not None:
             found[name] = inode
-        elif listed is not None and child is None:
+        elif listed is not None and child is None and (firm or not listed.directory):
             listed_only.add(name)
         else:
             doubtful.append(name)

@@ -81,7 +81,7 @@ class Listings:
             for key in scan:
                 rolled = bool(delimiter) and key.endswith("/") and key != prefix
                 info = None if rolled else entries.info(Key(key))
-                if info is None and not (rolled and entries.has_keys(key)):
+                if info is None and not (rolled and entries.has_directory(key)):
                     continue
                 if len(objects) + len(prefixes) >= max(1, min(limit, PAGE_MAX)):
                     scan.ahead = key
@@ -166,18 +166,6 @@ class Listings:
         return names[:WINDOW]
 
 
-def _until_file(entries: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
-    """The directories of a directory, up to the first file."""
-    for entry in entries:
-        if not is_text(entry.name):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield entry
-        elif entry.is_file(follow_symlinks=False):
-            yield entry
-            return
-
-
 class _Entries:
     """Looks at the entries of a page; neighbours share the descriptor of their directory."""
 
@@ -195,19 +183,10 @@ class _Entries:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def has_keys(self, key: str) -> bool:
-        """Whether a directory stands for a prefix: it has a marker, or some object lies below."""
-        return self._marker(Key(key)) is not None or self._has_objects(key)
-
-    def _has_objects(self, key: str) -> bool:
-        try:
-            with self._tree.directory(key.split("/")[:-1]) as fd, os.scandir(fd) as entries:
-                found = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in _until_file(entries)]
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return False
-        if any(is_file for _, is_file in found):
-            return True
-        return any(self.has_keys(f"{key}{name}/") for name, _ in found)
+    def has_directory(self, key: str) -> bool:
+        fd, name = self._parent(key.removesuffix("/"))
+        status = lstat(fd, name) if fd >= 0 else None
+        return status is not None and stat.S_ISDIR(status.st_mode)
 
     def info(self, key: Key) -> ObjectInfo | None:
         """None for what is not, or no longer, an object."""
