@@ -13,11 +13,12 @@ import pytest
 
 from tests.conftest import MakeMount
 from tests.mounting import Mount
+from tests.semantics.document import semantics
 from tests.servers.redis import RedisServer
 from tests.servers.server import Server
 from tests.shared_mounts import connected, content, eventually
 
-ROUNDS = 32
+ROUNDS = 29
 """Of seven events each."""
 
 Pair = tuple[Path, Path]
@@ -73,6 +74,7 @@ class Steps:
 ORDER = (Steps.create, Steps.overwrite, Steps.append, Steps.chmod, Steps.rename, Steps.delete, Steps.mkdir)
 
 
+@semantics("S18.11")
 def test_how_soon_it_is_seen(pair: Pair) -> None:
     """From the return of the call until another mount shows it, which is asked all the time and may well remember."""
     taken: dict[str, list[float]] = {step.__name__: [] for step in ORDER}
@@ -92,6 +94,7 @@ def test_how_soon_it_is_seen(pair: Pair) -> None:
     assert late < 0.5  # 0.1 on a machine that does nothing else
 
 
+@semantics("S18.11")
 def test_listings_follow(pair: Pair) -> None:
     one, two = pair
     assert os.listdir(two) == []
@@ -118,6 +121,7 @@ def opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+@semantics("S18.12")
 def test_a_program_that_has_the_file_open_keeps_its_version(pair: Pair) -> None:
     one, two = pair
     (one / "file").write_bytes(b"first")

@@ -23,7 +23,7 @@ from tests.shared_mounts import connected
 pytestmark = [pytest.mark.fuse, pytest.mark.timeout(3600 if LONG else 120)]
 
 STEPS = 4000 if LONG else 250
-STEPS_WITHOUT = 400 if LONG else 30
+STEPS_WITHOUT = 400 if LONG else 20
 SOON = 3.0
 """Seconds until the other mount must agree: it is told at once, on a machine that may be busy."""
 
