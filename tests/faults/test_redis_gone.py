@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import MakeMount
 from tests.mounting import Mount
+from tests.semantics.document import semantics
 from tests.servers.redis import RedisServer
 from tests.servers.relay import Relay
 from tests.shared_mounts import connected, content, eventually, shared
@@ -102,6 +103,7 @@ def healed(pair: Pair) -> None:
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
+@semantics("S18.13")
 def test_everything_is_flushed(server: RedisServer, pair_on: Callable[[str], Pair]) -> None:
     pair = pair_on(server.url)
     connected(*pair)
@@ -113,6 +115,7 @@ def test_everything_is_flushed(server: RedisServer, pair_on: Callable[[str], Pai
     assert not events(pair[0], "redis is away")
 
 
+@semantics("S18.13")
 def test_it_is_killed_and_comes_back_empty(server: RedisServer, pair_on: Callable[[str], Pair]) -> None:
     pair = pair_on(server.url)
     connected(*pair)
@@ -131,6 +134,7 @@ def test_it_is_killed_and_comes_back_empty(server: RedisServer, pair_on: Callabl
     assert_told_once(*pair)
 
 
+@semantics("S18.13")
 def test_it_is_frozen(server: RedisServer, pair_on: Callable[[str], Pair]) -> None:
     """Its connections stay, and nothing answers."""
     pair = pair_on(server.url)
@@ -148,6 +152,7 @@ def test_it_is_frozen(server: RedisServer, pair_on: Callable[[str], Pair]) -> No
     assert_told_once(*pair)
 
 
+@semantics("S18.13")
 def test_the_password_is_wrong(pair_on: Callable[[str], Pair]) -> None:
     with own_server(requirepass="right-secret") as server:
         pair = pair_on(f"redis://:wrong-secret@127.0.0.1:{server.port}/0")
@@ -177,6 +182,7 @@ def test_a_mount_comes_up_without_it(server: RedisServer, mounts: MakeMount) -> 
     assert (mount.workspace / "file").read_bytes() == b"content"
 
 
+@semantics("S18.13")
 def test_its_memory_is_full_and_it_refuses(pair_on: Callable[[str], Pair]) -> None:
     with own_server(maxmemory_policy="noeviction") as server:
         pair = pair_on(server.url)
@@ -200,6 +206,7 @@ def test_its_memory_is_full_and_it_evicts(pair_on: Callable[[str], Pair]) -> Non
         healed(pair)
 
 
+@semantics("S18.13")
 def test_it_is_slow(server: RedisServer, pair_on: Callable[[str], Pair]) -> None:
     with Relay(server.port) as relay:
         pair = pair_on(f"redis://127.0.0.1:{relay.port}/0")
