@@ -64,21 +64,22 @@ def exchange(pair: Pair, tag: str, seconds: float = WITHOUT) -> None:
     for one, two in (pair, pair[::-1]):
         data = f"{tag} of {one.base.name}".encode() * 100
         there, here = two.workspace, one.workspace
+        name = f"{tag}-{one.base.name}"
+        folder = f"{name}-d"
         begun = time.monotonic()
         assert content(there / "none") is None
         (here / "file").write_bytes(data)
-        (here / f"{tag}-{one.base.name}").write_bytes(data)
-        (here / f"{tag}-d").mkdir()
+        (here / name).write_bytes(data)
+        (here / folder).mkdir()
         assert time.monotonic() - begun < LONGEST_CALL
         eventually(
             lambda there=there, data=data: content(there / "file") == data, f"{tag}: the new file", seconds
         )
-        name = f"{tag}-{one.base.name}"
         eventually(lambda there=there, name=name: name in os.listdir(there), f"{tag}: a file more", seconds)
         assert (there / name).read_bytes() == data
-        eventually(lambda there=there: f"{tag}-d" in os.listdir(there), f"{tag}: the directory", seconds)
-        (here / f"{tag}-d").rmdir()
-        eventually(lambda there=there: f"{tag}-d" not in os.listdir(there), f"{tag}: its removal", seconds)
+        eventually(lambda there=there, name=folder: name in os.listdir(there), f"{tag}: directory", seconds)
+        (here / folder).rmdir()
+        eventually(lambda there=there, name=folder: name not in os.listdir(there), f"{tag}: removal", seconds)
 
 
 def events(mount: Mount, *words: str) -> list[str]:
