@@ -143,3 +143,31 @@ async def test_a_read_that_has_to_begin_again_finds_what_was_sent_meanwhile(
         assert seen[0].startswith(whole)
         assert set(seen[0][len(whole) :]) <= {ord("c")}
         await disk.close(fh)
+
+
+@pytest.mark.parametrize("directory", [False, True])
+async def test_a_chmod_beside_a_question_that_began_before_it_stays(
+    autojump_clock: MockClock, directory: bool
+) -> None:
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store, workspace_ttl=5.0) as disk:
+        if directory:
+            await disk.mkdir("workspace/x")
+            await disk.fs.late.store_all()
+        else:
+            await disk.save("workspace/x", b"content")
+        inode = await disk.walk("workspace/x")
+        await trio.sleep(10)
+        for slow, pause in (("head|list", 1.0), ("put|copy", 0.5)):
+            store.clear()
+            store.slow(slow, seconds=3)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(disk.find, "workspace/x")
+                await trio.sleep(pause)
+                nursery.start_soon(lambda: disk.change("workspace/x", mode=0o700))
+                await trio.sleep(pause)
+                nursery.start_soon(disk.find, "workspace/x")
+            assert inode.attr.mode & 0o777 == 0o700
+            assert (await disk.stat("workspace/x")).attr.mode & 0o777 == 0o700
+            await disk.change("workspace/x", mode=0o755)
+            await trio.sleep(10)

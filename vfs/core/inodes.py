@@ -52,6 +52,7 @@ class Inode:
         "pins",
         "readers",
         "stale_pages",
+        "storing",
         "target",
         "times_set",
         "writers",
@@ -79,6 +80,8 @@ class Inode:
         self.target: bytes | None = None
         """A symbolic link's text, once known."""
         self.stale_pages = False
+        self.storing = 0
+        """Requests under way that store its attributes: what is known of the store meanwhile is older."""
         self.times_set = False
         """Its times were set on purpose, and nothing was written since."""
         """Another writer stored a version since the kernel read this file: its pages must not be trusted."""
@@ -111,6 +114,7 @@ class Inode:
         return bool(
             self.handles
             or (self.attrs_dirty and not self.late)
+            or self.storing
             or len(self.names) > 1
             or self.etag is None
             or (self.content is not None and self.content.dirty)

@@ -280,14 +280,14 @@ class Volume:
             return
         inode.attrs_dirty = False
         self.late.discard(inode)
+        inode.storing += 1
         try:
-            if inode.attr.is_dir:
-                await self._store_directory(inode)
-            else:
-                await self._store_file_attrs(inode)
+            await (self._store_directory(inode) if inode.attr.is_dir else self._store_file_attrs(inode))
         except VfsError:
             inode.attrs_dirty = bool(inode.names)
             raise
+        finally:
+            inode.storing -= 1
         if not inode.lookups:
             self.table.reap(inode)
 

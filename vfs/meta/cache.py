@@ -96,18 +96,17 @@ class MetaCache:
                 return known.entry
             flight = await self._flights.join(path)
             if flight is None:
-                break
-            if flight.error is not None:
+                self._misses += 1
+                flight = await self._flights.fly(path, lambda: self._resolve(path, directory))
+                if flight.answer is not None and not flight.stale:
+                    self.memory.keep(path, flight.answer.entry, flight.answer.at)
+                    return flight.answer.entry
+            elif flight.error is not None:
                 raise type(flight.error)(*flight.error.args) from flight.error
-            if flight.answer is not None and not flight.stale:
+            elif flight.answer is not None and not flight.stale:
                 self._hits += 1
                 return flight.answer.entry
-        self._misses += 1
-        flown = await self._flights.fly(path, lambda: self._resolve(path, directory))
-        assert flown.answer is not None, "landed"
-        if not flown.stale:
-            self.memory.keep(path, flown.answer.entry, flown.answer.at)
-        return flown.answer.entry
+            # What was asked before a write is not true after it: look again, the write has left its mark.
 
     def names(self, path: str, max_age: float = math.inf) -> dict[str, bool] | None:
         """Every name directly under a directory -> whether it is a directory, if that is known."""
