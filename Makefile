@@ -9,7 +9,7 @@ STORE ?=
 VENV ?= .venv
 PYTHON ?=
 TESTS ?= tests
-MARKS ?=
+MARKS ?= not long
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -28,7 +28,7 @@ AS_ROOT := sudo $(if $(AGENTFS_TEST_S3),--preserve-env=$(GIVEN)) env "PATH=$$PAT
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help mount umount test test-rgw check fix install servers lock clean fuse-device
+.PHONY: help mount umount test test-long test-rgw check fix install servers lock clean fuse-device
 .SILENT:
 
 help:
@@ -36,6 +36,7 @@ help:
 	echo 'make umount    unmount $(MNT)'
 	echo 'make test      set everything up and run all tests (TESTS=tests/unit for some)'
 	echo 'make test-rgw  what speaks S3 against Ceph, too: installs ceph-mon, ceph-osd and radosgw'
+	echo 'make test-long the few that take minutes and show little more'
 	echo 'make check     ruff, mypy, import-linter, unit and contract tests: before every commit'
 	echo 'make fix       let ruff format the code and mend what it can'
 	echo 'make install   set everything up and leave the command at $(BIN)/agentfs'
@@ -65,6 +66,9 @@ test: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test
 	[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'These tests need root: run make test as root, or install sudo.' >&2; exit 1; }
 	$(AS_ROOT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m '$(MARKS)' $(TESTS)
+
+test-long:
+	$(MAKE) test MARKS=long
 
 test-rgw: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test rgw

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import MakeMount
 from tests.faults.programs import at_work
 from tests.servers.ministack import MiniStack
@@ -12,6 +14,7 @@ from tests.servers.ministack import MiniStack
 SECONDS = 20.0
 
 
+@pytest.mark.long
 def test_programs_survive_20_seconds_without_an_answer(
     mounts: MakeMount, ministack: MiniStack, scratch: Path
 ) -> None:

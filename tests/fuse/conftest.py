@@ -73,6 +73,12 @@ STORES = ("native", "s3")
 """The embedded store, and a real S3 server. `like-s3` is the first with only what S3 can do, for a few tests."""
 
 
+long_on_s3 = pytest.mark.parametrize(
+    "disk", ["native", pytest.param("s3", marks=pytest.mark.long)], indirect=True
+)
+"""For programs that ask an S3 server for nothing that others do not."""
+
+
 def make_mount(mounts: MakeMount, request: pytest.FixtureRequest, kind: str, **options: object) -> Mount:
     """A mount on one of STORES. The server is only started when it is wanted."""
     if kind == "s3":

@@ -83,6 +83,7 @@ def test_four_gibibytes_under_a_small_limit(small: Mount) -> None:
     path.unlink()
 
 
+@pytest.mark.long
 def test_eight_writers_at_once_under_a_small_limit(small: Mount) -> None:
     paths = [small.workspace / f"file{number}" for number in range(8)]
     failures: list[BaseException] = []

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fuse.conftest import Disk
+from tests.fuse.conftest import Disk, long_on_s3
 
 APPEND = r"""
 import os, sys
@@ -70,6 +70,7 @@ def test_appends_of_several_processes_are_neither_lost_nor_torn(disk: Disk) -> N
         assert [line for line in got if line.startswith(name)] == _lines(name, 250)
 
 
+@long_on_s3
 def test_a_counter_under_flock_misses_no_step(disk: Disk) -> None:
     path = disk.path / "counter"
     path.write_text("0")
@@ -79,6 +80,7 @@ def test_a_counter_under_flock_misses_no_step(disk: Disk) -> None:
     assert path.read_text() == "240"
 
 
+@long_on_s3
 def test_processes_replacing_the_same_name(disk: Disk) -> None:
     directory = disk.path / "d"
     directory.mkdir()
@@ -90,6 +92,7 @@ def test_processes_replacing_the_same_name(disk: Disk) -> None:
     assert len(lines) == 1 + 79 * 7 % 500
 
 
+@long_on_s3
 def test_tree_walked_while_it_changes(disk: Disk) -> None:
     root = disk.path / "tree"
     stays = {f"stay{number:03}" for number in range(150)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.conftest import Disk
+from tests.fuse.conftest import Disk, long_on_s3
 from tests.fuse.tree import make_tree, picture
 
 
@@ -46,6 +46,7 @@ def test_rsync_round_trip_and_update(disk: Disk, source: Path) -> None:
     assert picture(disk.outside / "back") == picture(source)
 
 
+@long_on_s3
 def test_zip_and_unzip(disk: Disk, source: Path) -> None:
     disk.run("zip", "-qry", disk.path / "tree.zip", ".", cwd=source)
     disk.run("unzip", "-q", disk.path / "tree.zip", "-d", disk.path / "tree")
@@ -59,6 +60,7 @@ def test_zip_and_unzip(disk: Disk, source: Path) -> None:
     assert "No errors detected" in disk.run("unzip", "-t", disk.path / "tree.zip")
 
 
+@long_on_s3
 def test_copies_and_moves_of_trees(disk: Disk, source: Path) -> None:
     path = disk.path
     expected = picture(source)

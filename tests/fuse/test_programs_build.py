@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.fuse.conftest import Disk
+from tests.fuse.conftest import Disk, long_on_s3
 
 MODULES = 12
 
@@ -59,6 +59,7 @@ def test_script_made_executable_runs(disk: Disk) -> None:
     assert disk.run(script) == f"hello from {script}\n"
 
 
+@long_on_s3
 def test_python_imports_and_caches_its_bytecode(disk: Disk) -> None:
     package = disk.path / "package"
     package.mkdir()
@@ -69,6 +70,7 @@ def test_python_imports_and_caches_its_bytecode(disk: Disk) -> None:
     assert list((package / "__pycache__").glob("inner.*.pyc"))
 
 
+@long_on_s3
 def test_find_du_and_ls_see_every_file(disk: Disk) -> None:
     root = disk.path / "tree"
     expected = []

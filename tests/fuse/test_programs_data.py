@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.conftest import Disk
+from tests.fuse.conftest import Disk, long_on_s3
 
 MIB = 1 << 20
 
@@ -53,6 +53,7 @@ def test_sqlite_with_two_writers(disk: Disk, journal: str) -> None:
     database.close()
 
 
+@long_on_s3
 def test_two_thousand_appends_each_reopening_the_file(disk: Disk) -> None:
     path = disk.path / "log.txt"
     lines = [f"{number:05} {'x' * (number % 90)}\n" for number in range(2000)]
@@ -64,6 +65,7 @@ def test_two_thousand_appends_each_reopening_the_file(disk: Disk) -> None:
     assert path.read_text() == "".join(lines)
 
 
+@long_on_s3
 def test_readers_never_see_a_torn_file(disk: Disk) -> None:
     path = disk.path / "state.json"
     sizes = [1 + (number * 7919) % 60_000 for number in range(200)]

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 
-from tests.fuse.conftest import Disk
+from tests.fuse.conftest import Disk, long_on_s3
 
 LINES = [f"line {number * 7919 % 5000:05}\n" for number in range(5000)]
 
@@ -29,6 +29,7 @@ def test_editing_in_place(disk: Disk) -> None:
     assert sorted(os.listdir(disk.path)) == ["double", "head", "text", "text.bak"]
 
 
+@long_on_s3
 def test_dd_in_the_middle_direct_and_synchronous(disk: Disk) -> None:
     path = disk.path / "image"
     expected = bytearray(os.urandom(3 << 20))
@@ -50,6 +51,7 @@ def test_dd_in_the_middle_direct_and_synchronous(disk: Disk) -> None:
     assert copy.read_bytes() == expected[:1000] + bytes(4000)
 
 
+@long_on_s3
 def test_split_and_join(disk: Disk) -> None:
     path = disk.path / "whole"
     path.write_bytes(os.urandom(5_000_001))
@@ -62,6 +64,7 @@ def test_split_and_join(disk: Disk) -> None:
     assert disk.run("sha256sum", "-c", "sums").count("OK") == 2
 
 
+@long_on_s3
 def test_copies_sparse_reflinked_and_installed(disk: Disk) -> None:
     path = disk.path / "source"
     path.write_bytes(b"x" * 10_000)
@@ -79,6 +82,7 @@ def test_copies_sparse_reflinked_and_installed(disk: Disk) -> None:
     assert disk.run("stat", "-c", "%.3Y", path) == "981173106.789\n"
 
 
+@long_on_s3
 def test_tail_follows_a_log_that_grows(disk: Disk) -> None:
     path = disk.path / "log"
     path.write_text("start\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuse.conftest import Disk
+from tests.fuse.conftest import Disk, long_on_s3
 
 MODULES = 150
 
@@ -81,6 +81,7 @@ def test_venv_and_pip(native_disk: Disk, scratch: Path) -> None:
     assert not list(environment.glob("lib/python*/site-packages/~*")), "pip left what it meant to remove"
 
 
+@long_on_s3
 def test_pip_installs_into_a_directory_on_a_store_like_s3(disk: Disk, scratch: Path) -> None:
     target = disk.path / "site"
     pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--target", target]
@@ -113,6 +114,7 @@ def test_uv_links_or_copies(native_disk: Disk, scratch: Path, cache: str) -> Non
     assert native_disk.run(environment / "bin" / "demo-pack") == ANSWER
 
 
+@long_on_s3
 def test_npm_install(disk: Disk, scratch: Path) -> None:
     project = disk.path / "project"
     project.mkdir()

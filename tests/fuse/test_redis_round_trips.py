@@ -187,6 +187,7 @@ def test_what_another_mount_writes_is_known_without_asking(start: Start, costs: 
     assert cost.trips == 0
 
 
+@pytest.mark.long
 def test_find_over_ten_thousand_files(mounts: MakeMount, redis_server: RedisServer) -> None:
     """On the embedded store, which makes them in a moment, told to list no more than S3 does."""
     first = mounts(redis=redis_server.url, native=False)

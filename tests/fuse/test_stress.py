@@ -13,6 +13,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import MakeMount
 from tests.mounting import Mount
 
@@ -162,6 +164,7 @@ def work(mount: Mount, scratch: Path, seed: int, count: int = WORKERS, steps: in
     return workers
 
 
+@pytest.mark.long
 def test_programs_do_not_disturb_each_other(mounts: MakeMount, scratch: Path) -> None:
     seed = int(os.environ.get("AGENTFS_TEST_SEED") or random.randrange(1 << 30))
     sys.stderr.write(f"AGENTFS_TEST_SEED={seed}\n")

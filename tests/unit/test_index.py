@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from tests.fakes import S3_LIKE, MemoryStore
 from tests.unit.disk import Disk, key, mounted
@@ -41,7 +40,7 @@ async def looked_at(disk: Disk) -> dict[str, Attr]:
     """`ls -l`."""
     names = await disk.listdir("workspace/d")
     found = {name: (await disk.stat(f"workspace/d/{name}")).attr for name in names}
-    await wait_all_tasks_blocked()
+    await disk.fs.background.finished(10)
     return found
 
 

@@ -117,3 +117,17 @@ async def test_what_is_to_be_asked_again_is(path: str) -> None:
         assert await other.load("workspace/d/f") == b"from a browser"
         if path != "workspace/d/f":
             assert await other.listdir("workspace/d") == ["f", "g"]
+
+
+async def test_a_name_that_a_listing_does_not_show_any_more_is_free(autojump_clock: MockClock) -> None:
+    async with two() as (one, other, _):
+        await one.mkdir("workspace/d")
+        await one.save("workspace/f", b"x")
+        assert await other.tree() == ["workspace/d", "workspace/f"]
+        await one.rmdir("workspace/d")
+        await one.unlink("workspace/f")
+        await trio.sleep(1.5)
+        assert await other.listdir("workspace") == []
+        await other.mkdir("workspace/d")
+        await other.mkdir("workspace/f")
+        assert await other.listdir("workspace") == ["d", "f"]

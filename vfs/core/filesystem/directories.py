@@ -91,10 +91,26 @@ async def _extend(volume: Volume, handle: DirectoryHandle) -> bool:
         handle.kinds.update((name, listed.directory) for name, listed in page.items())
         handle.own.difference_update(page)
         handle.names.extend(page)
+        if listing.done:
+            _drop_vanished(volume, handle, listing)
         return True
     rest, handle.own = sorted(handle.own), set()
     handle.names.extend(rest)
     return bool(rest)
+
+
+def _drop_vanished(volume: Volume, handle: DirectoryHandle, listing: Listing) -> None:
+    """What a whole listing does not show is gone, unless this mount made it meanwhile."""
+    directory = handle.inode
+    if listing.watch.void or handle.moved or not directory.names:
+        return
+    path = directory.path()
+    for name, child in list(directory.children.items()):
+        if name in handle.kinds or name in handle.own or name in listing.watch.written or child.busy:
+            continue
+        volume.cache.memory.discard(f"{path}/{name}")
+        volume.adopt(directory, name, None)
+        volume.dropped(directory.ino, name.encode())
 
 
 def _follow_rename(volume: Volume, handle: DirectoryHandle, listing: Listing) -> Listing:
