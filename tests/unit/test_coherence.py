@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -297,3 +298,28 @@ async def test_statistics_tell_of_it() -> None:
         numbers = one.disk.fs.statistics().shared
         assert isinstance(numbers, SharedStatistics)
         assert numbers.state == "connected"
+
+
+async def test_a_version_heard_of_while_the_file_is_open_is_there_after_the_last_close() -> None:
+    async with world() as made:
+        one, other = await both(made)
+        fh = await one.disk.create("workspace/f")
+        await one.disk.write(fh, 0, b"first")
+        await one.disk.fs.fsync(fh)
+        await told()
+        await trio.sleep(2)
+        await other.disk.save("workspace/f", b"second, longer")
+        await told()
+        await one.disk.close(fh)
+        assert await one.disk.load("workspace/f") == b"second, longer"
+
+
+@pytest.mark.parametrize("path", ["workspace/f", ""])
+async def test_refresh_reaches_what_others_know(path: str) -> None:
+    async with world() as made:
+        one, _ = await both(made)
+        await one.disk.save("workspace/f", b"first")
+        await told()
+        await made.memory.put(key("workspace/f"), [b"from a browser"], ObjectMeta())
+        await one.disk.fs.ask_again(path)
+        assert await one.disk.load("workspace/f") == b"from a browser"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from trio.testing import MockClock
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.unit.disk import key, mounted, stored
 from vfs.errors import StoreUnavailable
-from vfs.store.base import ObjectInfo, ObjectMeta, Part, Upload
+from vfs.store.base import Capabilities, ObjectInfo, ObjectMeta, Part, Upload
 from vfs.types import ETag
 
 PART = 32
@@ -171,3 +172,80 @@ async def test_a_chmod_beside_a_question_that_began_before_it_stays(
             assert (await disk.stat("workspace/x")).attr.mode & 0o777 == 0o700
             await disk.change("workspace/x", mode=0o755)
             await trio.sleep(10)
+
+
+@pytest.mark.parametrize("remove", [True, False], ids=["unlink", "rename-over"])
+async def test_a_reader_that_closes_while_its_file_goes(autojump_clock: MockClock, remove: bool) -> None:
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store, part_size=PART) as disk:
+        await disk.save("workspace/f", b"x" * 10 * PART)
+        await disk.save("workspace/new", b"new")
+        fh = await disk.open("workspace/f", os.O_RDONLY)
+        store.slow("copy", seconds=5)
+        async with trio.open_nursery() as nursery:
+            if remove:
+                nursery.start_soon(disk.unlink, "workspace/f")
+            else:
+                nursery.start_soon(disk.rename, "workspace/new", "workspace/f")
+            await trio.sleep(1)
+            await disk.close(fh)
+        store.clear()
+        assert await disk.listdir("workspace") == (["new"] if remove else ["f"])
+        await disk.fs.background.finished(10)
+        disk.check_idle()
+        assert not (await store.list("users/u1/.agentfs/orphans/")).objects
+
+
+@pytest.mark.parametrize("capabilities", [S3_LIKE, replace(S3_LIKE, conditional_put=False)])
+async def test_the_first_of_two_names_goes_while_the_file_is_streamed(capabilities: Capabilities) -> None:
+    store = MemoryStore(capabilities)
+    async with mounted(store, part_size=PART) as disk:
+        await disk.save("workspace/a", b"old")
+        await disk.link("workspace/a", "workspace/b")
+        fh = await disk.open("workspace/a", os.O_RDWR | os.O_TRUNC)
+        for at in range(0, 6 * PART, PART):
+            await disk.write(fh, at, b"x" * PART)
+            await trio.testing.wait_all_tasks_blocked()
+        await disk.unlink("workspace/a")
+        await disk.write(fh, 6 * PART, b"end")
+        await disk.close(fh)
+        assert await disk.listdir("workspace") == ["b"]
+    assert await stored(store, "workspace/b") == b"x" * 6 * PART + b"end"
+    assert key("workspace/a") not in store.stored()
+
+
+async def test_a_file_that_another_writer_replaced_can_be_removed_and_renamed_while_it_is_open() -> None:
+    store = MemoryStore(S3_LIKE)
+    async with mounted(store, part_size=PART) as disk:
+        await disk.save("workspace/f", b"x" * 10 * PART)
+        await disk.save("workspace/new", b"new")
+        fh = await disk.open("workspace/f", os.O_RDONLY)
+        await store.put(key("workspace/f"), [b"theirs"], ObjectMeta())
+        await disk.rename("workspace/new", "workspace/f")
+        assert await disk.load("workspace/f") == b"new"
+        await disk.close(fh)
+
+
+async def test_what_another_writer_stored_is_what_is_renamed() -> None:
+    store = MemoryStore(S3_LIKE)
+    async with mounted(store, revalidate=float("inf")) as disk:
+        await disk.save("workspace/f", b"ours")
+        await store.put(key("workspace/f"), [b"theirs"], ObjectMeta())
+        await disk.rename("workspace/f", "workspace/g")
+        assert await disk.load("workspace/g") == b"theirs"
+    assert await stored(store, "workspace/g") == b"theirs"
+
+
+async def test_a_page_written_in_place_through_an_appending_handle_is_no_append() -> None:
+    """As the kernel writes back a shared mapping, by whichever handle there is."""
+    store = MemoryStore(S3_LIKE)
+    async with mounted(store) as disk:
+        await disk.save("workspace/f", b"0123456789abcdef")
+        fh = await disk.open("workspace/f", os.O_RDWR | os.O_APPEND)
+        await disk.read(fh)
+        await store.put(key("workspace/f"), [b"t" * 40], ObjectMeta())
+        await disk.write(fh, 4, b"EDIT")
+        await disk.close(fh)
+        names = await disk.listdir("workspace")
+        assert len(names) == 2, "both versions are kept"
+    assert await stored(store, "workspace/f") == b"0123EDIT89abcdef"

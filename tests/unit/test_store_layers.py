@@ -122,8 +122,7 @@ async def test_large_bodies_get_more_time(autojump_clock: MockClock) -> None:
     await store.copy(KEY, Key("copy"))
     with pytest.raises(StoreTimeout):
         await store.put(KEY, [b"small"], META)
-    with pytest.raises(StoreTimeout):
-        await store.copy(KEY, KEY, META)
+    await store.copy(KEY, KEY, META)  # of attributes alone, and the store copies every byte
 
 
 async def test_a_caller_that_gives_up_is_no_timeout(autojump_clock: MockClock) -> None:

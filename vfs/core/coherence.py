@@ -54,6 +54,10 @@ class Coherence:
         known = parent.children.get(name)
         if known is None:
             self._kernel_forgets(parent, name)  # it may remember that there was none
+        elif known.busy:
+            known.known_at = (
+                -math.inf
+            )  # it keeps its version; who opens it after the last close gets this one
         elif volume.adopt(parent, name, entry, trio.current_time()) is not known:
             self._kernel_forgets(parent, name)
 
@@ -65,6 +69,8 @@ class Coherence:
         parent, name = self._place(path)
         if parent is None or name not in parent.children:
             return
+        if parent.children[name].busy:
+            parent.children[name].known_at = -math.inf
         volume.adopt(parent, name, None)
         self._kernel_forgets(parent, name)
 

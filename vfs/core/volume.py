@@ -197,7 +197,7 @@ class Volume:
         """The store turned out to have another version: ask it at the next lookup and open."""
         inode.known_at = -math.inf
         for parent, name in inode.names:
-            self.cache.forget(join(parent, name))
+            self.cache.doubt(join(parent, name))
 
     async def take_first_name(self, inode: Inode) -> None:
         """Of several names another may come first now, which is an object of its own: its version is asked for."""
@@ -254,12 +254,11 @@ class Volume:
             await self.store_attrs(inode)
 
     def stored(self, inode: Inode, info: ObjectInfo) -> None:
-        """The store has this version now."""
-        inode.etag = info.etag
+        """The store has this version now, whatever was written meanwhile."""
+        inode.etag, inode.known_at = info.etag, trio.current_time()
+        entry = Entry(replace(inode.attr, size=info.size), info.etag, modified_ns=info.modified_ns)
         for parent, name in inode.names:
-            path = join(parent, name)
-            self.cache.put(path, Entry(inode.attr, info.etag, modified_ns=info.modified_ns))
-            inode.known_at = trio.current_time()
+            self.cache.put(join(parent, name), entry)
 
     async def durable(self, inode: Inode) -> None:
         """Returns when all that was done to this file before the call is in the store."""

@@ -12,6 +12,7 @@ Everything here is synchronous: state changes between two awaits and cannot be t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -77,8 +78,8 @@ class Content:
         """Its writers append (O_APPEND)."""
         self.edited = self.frozen_edited = False
         """Something else than an append was done since the last commit began; and before it, since the one before."""
-        self.rebased = False
-        """Appends went behind another writer's: the kernel takes the file for shorter, or longer, than it is."""
+        self.rebased = math.inf
+        """Appends went behind another writer's: from here on the kernel may be wrong about where the end is."""
         self.spreading = False
         """A commit is copying what it stored at the first name to the others."""
         self.rest = False
@@ -233,14 +234,16 @@ class Content:
         assert self.frozen is not None
         if not snapshot.appends or self.edited or self.shipping or self.rest:
             return None
+        if any(start < snapshot.base_limit for extents in (self.frozen, self.live) for start, _ in extents):
+            return None
         by = info.size - snapshot.base_limit
+        self.rebased = min(self.rebased, snapshot.base_limit, info.size)
         for extents in (self.frozen, self.live):
             extents.shift(by)
         self.base = Base(info.key, info.etag, info.size)
         self.base_limit = info.size
         self.frozen_limit += by
         self.size += by
-        self.rebased = True
         self.clean = Extents()
         self._keep_clean(0)
         size = snapshot.size + by

@@ -17,7 +17,7 @@ import trio
 
 from vfs.types import Ino
 
-QUEUE = 4096
+QUEUE = 65_536
 
 TOLD_SECONDS = 1.0
 """The thread may be held up by another notification; what waits for it goes on then."""
@@ -50,7 +50,9 @@ class Notifier:
         self._put((ino, None))
 
     async def told(self) -> None:
-        """Returns when the kernel has heard of everything before, or after a moment."""
+        """Returns when the kernel has heard of everything before, or after a moment. At once as a rule."""
+        if not self._queue.unfinished_tasks:
+            return
         heard = trio.Event()
         token = trio.lowlevel.current_trio_token()
 
@@ -72,12 +74,18 @@ class Notifier:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            if callable(item):
-                item()
-                continue
-            ino, name = item
-            with contextlib.suppress(OSError):  # ENOENT: the kernel did not know it; ENOTCONN: unmounted
-                if name is None:
-                    pyfuse3.invalidate_inode(ino, attr_only=True)
-                else:
-                    pyfuse3.invalidate_entry(ino, name)
+            try:
+                self._tell(item)
+            finally:
+                self._queue.task_done()
+
+    def _tell(self, item: Item) -> None:
+        if callable(item):
+            item()
+            return
+        ino, name = item
+        with contextlib.suppress(OSError):  # ENOENT: the kernel did not know it; ENOTCONN: unmounted
+            if name is None:
+                pyfuse3.invalidate_inode(ino, attr_only=True)
+            else:
+                pyfuse3.invalidate_entry(ino, name)

@@ -246,6 +246,11 @@ class MetaCache:
         self.forget(path)
         self.sharing.note(Change(Kind.ALL) if below is None else Change(Kind.TREE, path, below=below))
 
+    def doubt(self, path: str) -> None:
+        """The store turned out to have something else: what other mounts know of it is not true either."""
+        self.forget(path)
+        self.sharing.note(Change(Kind.TREE, path))
+
     # -- others' writes --------------------------------------------------------------------------------------
 
     def heard(self, path: str, entry: Entry | None) -> bool:

@@ -98,9 +98,8 @@ class Layer:
     async def copy(
         self, source: Key, target: Key, meta: ObjectMeta | None = None, *, if_match: ETag | None = None
     ) -> ObjectInfo:
-        size = 0 if source == target else None
         thunk = partial(self.inner.copy, source, target, meta, if_match=if_match)
-        return await self.around(Call("copy", target, size), thunk)
+        return await self.around(Call("copy", target, None), thunk)
 
     async def create_upload(self, key: Key, meta: ObjectMeta) -> Upload:
         return await self.around(Call("create_upload", key), partial(self.inner.create_upload, key, meta))
@@ -191,7 +190,7 @@ class Deadline(Layer):
     BYTES_PER_SECOND = 1 << 20
     """A rate below which a connection is as good as dead."""
 
-    UNKNOWN_SIZE = 128 << 20
+    UNKNOWN_SIZE = 45 << 20
     """Bytes assumed where only the store knows how many it must move: copies, which it makes in itself, faster."""
 
     def __init__(self, inner: ObjectStore, seconds: float) -> None:

@@ -30,7 +30,7 @@ from vfs.layout import ROOTS
 from vfs.meta.attrs import Defaults, encode, now_ns
 from vfs.meta.cache import MetaStatistics
 from vfs.meta.entry import Entry
-from vfs.meta.shared import SharedStatistics
+from vfs.meta.shared import Change, Kind, SharedStatistics
 from vfs.store.base import ObjectMeta
 from vfs.store.health import StoreHealth, health
 from vfs.store.layers import outermost
@@ -167,6 +167,8 @@ class FileSystem(Volume):
             self.coherence.distrust(path)
         else:
             self.coherence.distrust_all()
+        self.cache.sharing.note(Change(Kind.TREE, path) if path else Change(Kind.ALL))
+        await self.cache.sharing.publish()
         await self.kernel_told()
 
     @property

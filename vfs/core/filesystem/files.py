@@ -29,10 +29,8 @@ async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHan
         raise IsDirectory(f"inode {ino}")
     async with volume.paths.pinned(inode):
         if not inode.handles:  # asked after the wait: the last close may have reverted the file meanwhile
-            before = inode.attr
             await refresh(volume, inode, volume.cache.max_age)
-            if inode.attr is not before:
-                await volume.kernel_told()  # or it would read the new content as far as the old size
+            await volume.kernel_told()  # or it would read new content as far as an old size, or append there
         return await open_inode(volume, inode, flags, caller)
 
 
@@ -95,12 +93,12 @@ async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
     await volume.budget.room(len(data))
     await _bring_home(volume, inode, content, offset, end)
     content.raise_error()
-    if handle.appends and content.rebased:  # the kernel does not know yet where the end is
+    if handle.appends and offset >= content.rebased:  # the kernel does not know yet where the end is
         offset = content.size
         if content.shipped(offset, offset + len(data)):
             return await write(volume, fh, offset, data)
         end = offset + len(data)
-    content.write(offset, data, append=handle.appends)
+    content.write(offset, data, append=handle.appends and offset >= content.size)
     inode.times_set = False
     now = now_ns()
     mode = without_privileges(inode.attr) if handle.uid else inode.attr.mode

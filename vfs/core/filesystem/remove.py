@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
 from vfs.data.snapshot import Base
-from vfs.errors import IsDirectory, NotDirectory, NotEmpty, NotFound, NotPermitted
+from vfs.errors import (
+    IsDirectory,
+    NotDirectory,
+    NotEmpty,
+    NotFound,
+    NotPermitted,
+    ObjectNotFound,
+    PreconditionFailed,
+)
 from vfs.layout import PLACEHOLDER, decode_name
 from vfs.meta.attrs import now_ns
 from vfs.meta.entry import Entry
@@ -89,48 +98,54 @@ async def drop_object(volume: Volume, directory: Inode, name: str, inode: Inode)
 
     The last name of an open file: what is stored moves aside first, to be read until the last close.
     """
-    await _finish_upload(volume, inode)
+    key = volume.layout.file_key(join(directory, name))
+    await _finish_upload(volume, inode, key)
     if inode.etag is None and (inode.content is None or inode.content.error is None):
         return  # after an error nobody knows whether it was stored
     base = _needed(inode)
     if base is not None and volume.store.capabilities.rename:
         orphan = _orphan(volume, inode)
-        await volume.store.rename(base.key, orphan)
-        read_from(inode, await volume.store.head(orphan))
+        with suppress(ObjectNotFound):  # deleted elsewhere: there is nothing to keep
+            await volume.store.rename(base.key, orphan)
+            read_from(inode, await volume.store.head(orphan))
         return
-    aside = await copy_aside(volume, inode)
-    await volume.store.delete(volume.layout.file_key(join(directory, name)))
+    aside = await copy_aside(volume, inode, key)
+    await volume.store.delete(key)
     if aside is not None:
         read_from(inode, aside)
 
 
-async def copy_aside(volume: Volume, inode: Inode) -> ObjectInfo | None:
-    """A copy of what is stored of an open file that is about to lose its last name; None if nobody needs one.
+async def copy_aside(volume: Volume, inode: Inode, key: Key) -> ObjectInfo | None:
+    """A copy of what is stored of an open file whose name, at `key`, is about to go; None if nobody needs one.
 
-    The file itself is untouched: once its name is gone, `read_from` turns to the copy.
+    The file itself is untouched: once its last name is gone, `read_from` turns to the copy. What another writer has
+    replaced cannot be kept any more, and keeps nobody from removing it.
     """
-    await _finish_upload(volume, inode)
+    await _finish_upload(volume, inode, key)
     base = _needed(inode)
     if base is None:
         return None
     source = ObjectInfo(base.key, base.size, base.etag, 0)
-    return await copy_object(volume.store, source, _orphan(volume, inode), volume.meta(inode))
+    try:
+        return await copy_object(volume.store, source, _orphan(volume, inode), volume.meta(inode))
+    except (PreconditionFailed, ObjectNotFound):
+        return None
 
 
 def read_from(inode: Inode, aside: ObjectInfo) -> None:
-    """Those who have a nameless file open read it here from now on."""
-    assert inode.content is not None, "open"
+    """Those who have a nameless file open read it here from now on, if they have not closed it meanwhile."""
     inode.orphan = aside.key
     inode.etag = aside.etag
-    inode.content.rebase(aside)
+    if inode.content is not None:
+        inode.content.rebase(aside)
 
 
-async def _finish_upload(volume: Volume, inode: Inode) -> None:
-    """Parts that were sent exist nowhere but in an upload to the name that is about to go."""
+async def _finish_upload(volume: Volume, inode: Inode, key: Key) -> None:
+    """Parts that were sent exist nowhere but in an upload to the name that is about to go, be it one of several."""
     content = inode.content
     if content is None or content.stream is None or content.error is not None:
         return
-    if inode.handles and len(inode.names) == 1:
+    if inode.handles and content.stream.upload.key == key:
         await volume.commit(inode)
 
 

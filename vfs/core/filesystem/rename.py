@@ -20,6 +20,7 @@ from vfs.errors import (
     NotDirectory,
     NotFound,
     NotPermitted,
+    PreconditionFailed,
     StoreError,
     leading,
 )
@@ -47,6 +48,7 @@ async def rename(
     if ROOT in (source_dir.ino, target_dir.ino):
         raise NotPermitted("'workspace' and 'memory' keep their names and hold everything else")
     source_name, target_name = decode_name(name), decode_name(new_name)
+    asked_again = False
     while True:
         source = await find(volume, source_dir, source_name)
         async with volume.paths.pinned(target_dir):
@@ -54,14 +56,20 @@ async def rename(
         if source is target:
             return
         movers = (source,) if target is None else (source, target)
-        async with volume.paths.moving(movers, source_dir, target_dir):
-            if source_dir.children.get(source_name) is not source:
-                continue
-            if target_dir.children.get(target_name) is not target:
-                continue
-            move = _Move(volume, source_dir, source_name, source, target_dir, target_name, target)
-            await (move.exchange() if flags == EXCHANGE else move.replace(flags))
-            return
+        try:
+            async with volume.paths.moving(movers, source_dir, target_dir):
+                if source_dir.children.get(source_name) is not source:
+                    continue
+                if target_dir.children.get(target_name) is not target:
+                    continue
+                move = _Move(volume, source_dir, source_name, source, target_dir, target_name, target)
+                await (move.exchange() if flags == EXCHANGE else move.replace(flags))
+                return
+        except PreconditionFailed:  # another writer replaced the file: it is that version which is renamed
+            if asked_again or source.busy:
+                raise
+            asked_again = True
+            volume.distrust(source)
 
 
 class _Move:
@@ -146,7 +154,7 @@ class _Move:
     async def _move_file(self, target: Inode | None) -> None:
         """The target's name shows the old file or the new one at every moment, whoever has the old one open."""
         volume = self.volume
-        aside = None if target is None else await copy_aside(volume, target)
+        aside = None if target is None else await copy_aside(volume, target, self.target_key)
         try:
             await self._replace_object()
         except BaseException:
