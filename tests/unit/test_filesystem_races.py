@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.unit.disk import key, mounted, stored
-from vfs.errors import StoreUnavailable
+from vfs.errors import NotEmpty, StoreUnavailable
 from vfs.store.base import Capabilities, ObjectInfo, ObjectMeta, Part, Upload
 from vfs.types import ETag
 
@@ -249,3 +249,41 @@ async def test_a_page_written_in_place_through_an_appending_handle_is_no_append(
         names = await disk.listdir("workspace")
         assert len(names) == 2, "both versions are kept"
     assert await stored(store, "workspace/f") == b"0123EDIT89abcdef"
+
+
+@pytest.mark.parametrize("again_on", ["this mount", "the next"])
+@pytest.mark.parametrize("gone", [0, 3], ids=["nothing-deleted", "some-deleted"])
+async def test_a_rename_of_a_directory_that_was_cut_short_is_finished_later(again_on: str, gone: int) -> None:
+    memory = MemoryStore(S3_LIKE)
+    store = FaultStore(memory)
+    contents = {f"workspace/new/{number}": b"%d" % number for number in range(6)}
+    async with mounted(store) as disk:
+        await disk.mkdir("workspace/old")
+        await disk.change("workspace/old", mode=0o700)
+        for number in range(6):
+            await disk.save(f"workspace/old/{number}", b"%d" % number)
+        store.fail_before("delete_many", count=1)
+        with pytest.raises(StoreUnavailable):
+            await disk.rename("workspace/old", "workspace/new")
+        for name in ("", "1", "2")[:gone]:
+            await memory.delete(key(f"workspace/old/{name}"))
+        if again_on == "this mount":
+            await disk.fs.ask_again("")
+            await disk.rename("workspace/old", "workspace/new")
+    if again_on == "the next":
+        async with mounted(store) as disk:
+            await disk.rename("workspace/old", "workspace/new")
+    async with mounted(store) as disk:
+        assert await disk.tree() == ["workspace/new", *contents]
+        assert {path: await disk.load(path) for path in contents} == contents
+        assert (await disk.stat("workspace/new")).attr.mode & 0o777 == 0o700
+
+
+async def test_a_directory_with_something_else_in_it_is_not_replaced() -> None:
+    async with mounted(MemoryStore(S3_LIKE)) as disk:
+        for name in ("one", "two"):
+            await disk.mkdir(f"workspace/{name}")
+            await disk.save(f"workspace/{name}/f", name.encode())
+        with pytest.raises(NotEmpty):
+            await disk.rename("workspace/one", "workspace/two")
+        assert await disk.load("workspace/two/f") == b"two"

@@ -18,6 +18,7 @@ from vfs.errors import (
     IsDirectory,
     NameTooLong,
     NotDirectory,
+    NotEmpty,
     NotFound,
     NotPermitted,
     PreconditionFailed,
@@ -92,6 +93,8 @@ class _Move:
         self.target_path = join(target_dir, target_name)
         self.source_key = self._key(source, self.source_path)
         self.target_key = self._key(source, self.target_path)
+        self._again = False
+        """An earlier try was cut short: what is at the target is what it had moved."""
         self._inside: set[str] | None = None
         """Directories below the one that moves, relative to it."""
 
@@ -126,9 +129,36 @@ class _Move:
         if self.source.attr.is_dir:
             if not target.attr.is_dir:
                 raise NotDirectory(self.target_name)
-            await require_empty(self.volume, target)
+            try:
+                await require_empty(self.volume, target)
+            except NotEmpty:
+                if not await self._was_cut_short():
+                    raise
+                self._again = True
         elif target.attr.is_dir:
             raise IsDirectory(self.target_name)
+
+    async def _was_cut_short(self) -> bool:
+        """A rename that was interrupted has copied everything and deleted some: what is left is there as well."""
+        if self.volume.store.capabilities.rename:
+            return False
+        left, there = await self._listed(self.source_key), await self._listed(self.target_key)
+        return bool(left) and all(
+            (copy := there.get(name)) is not None
+            and copy.size == info.size
+            and (copy.etag == info.etag or "-" in info.etag)  # a copy of a multipart upload has another etag
+            for name, info in left.items()
+        )
+
+    async def _listed(self, prefix: Key) -> dict[str, ObjectInfo]:
+        found: dict[str, ObjectInfo] = {}
+        token: str | None = None
+        while True:
+            page = await self.volume.store.list(prefix, token=token)
+            found.update((info.key[len(prefix) :], info) for info in page.objects)
+            token = page.token
+            if token is None:
+                return found
 
     async def _require_short_keys(self, source: Key, target: Key) -> None:
         """Raises NameTooLong, before anything moves, if a key below would outgrow the store's limit."""
@@ -184,7 +214,7 @@ class _Move:
             return
         moved = await self._copy_tree(self.source_key, self.target_key)
         self._inside = {key[len(self.source_key) :].rpartition("/")[0] for key in moved}
-        if target is not None and target.marker and self.source_key not in moved:
+        if target is not None and target.marker and self.source_key not in moved and not self._again:
             await volume.store.delete(self.target_key)
         await self._delete_all(list(moved))
         self._adopt_etags(self.source, moved)
