@@ -11,6 +11,7 @@ PYTHON ?=
 TESTS ?= tests
 MARKS ?= not long
 WORKERS ?= 2
+TEST_WORKERS ?= 3
 
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed-run
@@ -65,7 +66,7 @@ check: $(DEV) $(SERVERS)
 test: $(DEV) $(SERVERS) fuse-device
 	deploy/system-packages.sh test
 	[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo 'These tests need root: run make test as root, or install sudo.' >&2; exit 1; }
-	$(AS_ROOT) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m '$(MARKS)' $(TESTS)
+	$(AS_ROOT) $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m '$(MARKS)' $(TESTS)
 
 test-long:
 	$(MAKE) test MARKS=long

@@ -85,10 +85,13 @@ def test_create_and_close(work: Path, costs: Costs) -> None:
         (work / "larger").write_bytes(b"x" * (PART + 1))
 
 
-def test_create_in_a_directory_of_which_nothing_is_known(mount: Mount, work: Path, costs: Costs) -> None:
+def test_create_in_a_directory_of_which_nothing_is_known(
+    mount: Mount, work: Path, proxy: Proxy, costs: Costs
+) -> None:
     """Is there a file, or a directory, of that name? One question each; a listing of the directory spares them."""
     mount.remount()
     work.stat()
+    settle(proxy)
     with costs(HeadObject=1, ListObjectsV2=1, PutObject=1, refused=True):
         (work / "file").write_bytes(b"x")
     with costs(ListObjectsV2=1):
