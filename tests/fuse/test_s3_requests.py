@@ -216,10 +216,11 @@ def test_unlink_mkdir_rmdir_symlink(work: Path, costs: Costs) -> None:
         (work / "link").symlink_to("file")
 
 
-def test_read_4_kib_of_what_is_known(mount: Mount, work: Path, costs: Costs) -> None:
+def test_read_4_kib_of_what_is_known(mount: Mount, work: Path, proxy: Proxy, costs: Costs) -> None:
     (work / "file").write_bytes(os.urandom(20 * MIB))
     mount.remount()
     (work / "file").stat()
+    settle(proxy)
     with costs(GetObject=1) as counts:
         descriptor = os.open(work / "file", os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
