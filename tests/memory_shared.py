@@ -92,6 +92,8 @@ class MemoryShared:
         self.clock = clock
         self.inbox: list[Change] = []
         self.owes = False
+        self.ahead: dict[tuple[Key, ETag], bytes] = {}
+        """Contents that came along with names."""
         self._numbers = SharedStatistics()
         server.mounts.append(self)
 
@@ -109,12 +111,15 @@ class MemoryShared:
         self._count(bool(complete))
         return Folder(names, complete, directory.version)
 
-    async def name(self, path: str) -> tuple[Record | None, int]:
+    async def name(self, path: str, key: Key) -> tuple[Record | None, int]:
         if not await self._reached():
             return None, -1
         directory, _, name = path.rpartition("/")
         record = self._record(directory, name)
         self._count(record is not None)
+        entry = record.entry if record else None
+        if entry is not None and (key, entry.etag) in self.server.contents:
+            self.ahead[key, entry.etag] = self.server.contents[key, entry.etag]
         return record, self.server.begun(directory).version
 
     async def names(self, paths: Sequence[str]) -> Mapping[str, Record]:
@@ -155,7 +160,9 @@ class MemoryShared:
         self.server.wake()
 
     async def content(self, key: Key, etag: ETag) -> bytes | None:
-        data = self.server.contents.get((key, etag)) if await self._reached() else None
+        data = self.ahead.pop((key, etag), None)
+        if data is None and await self._reached():
+            data = self.server.contents.get((key, etag))
         self._count(data is not None)
         return data
 

@@ -12,7 +12,9 @@ from tests.servers.redis import RedisServer
 from vfs.meta.entry import Entry
 from vfs.meta.redis import Limits, Location, RedisCache
 from vfs.meta.shared import Change, SharedCache
-from vfs.types import Attr, ETag
+from vfs.types import Attr, ETag, Key
+
+KEY = Key("users/u/workspace/a")
 
 SECONDS = 10.0
 """Longest wait for something that has to happen."""

@@ -6,14 +6,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from tests.contract.shared import FOLDER, MakeShared, entry, in_memory, in_redis
+from tests.contract.shared import FOLDER, KEY, MakeShared, entry, in_memory, in_redis
 from vfs.meta.shared import Change, Kind, Record, SharedCache
 from vfs.types import ETag, Key
 
-KEY, ETAG = Key("users/u/workspace/a"), ETag("e")
+ETAG = ETag("e")
 
 
 @dataclass
@@ -46,7 +47,7 @@ async def filled(shared: SharedCache, directory: str, *names: str, complete: flo
     await shared.fill(directory, records, complete=complete, version=before.version)
 
 
-async def put(shared: SharedCache, path: str, **rest: int) -> None:
+async def put(shared: SharedCache, path: str, **rest: Any) -> None:
     await shared.publish([Change(Kind.PUT, path, entry(**rest))])
 
 
@@ -54,7 +55,7 @@ async def test_nothing_is_known_at_first(two: Two) -> None:
     folder = await two.one.folder("workspace")
     assert (dict(folder.names), folder.complete) == ({}, 0.0)
     assert folder.version >= 0
-    record, version = await two.one.name("workspace/a")
+    record, version = await two.one.name("workspace/a", KEY)
     assert (record, version) == (None, folder.version)
     assert await two.one.names(["workspace/a", "memory/b"]) == {}
     assert await two.one.names([]) == {}
@@ -65,7 +66,7 @@ async def test_a_listing_that_was_filled_in_is_known_to_all(two: Two) -> None:
     folder = await two.two.folder("workspace")
     assert folder.complete == 123.456789
     assert folder.names == {"a": Record(entry(1), 50.0), "bb": Record(entry(2), 50.0)}
-    record, version = await two.two.name("workspace/bb")
+    record, version = await two.two.name("workspace/bb", KEY)
     assert (record, version) == (folder.names["bb"], folder.version)
 
 
@@ -77,7 +78,7 @@ async def test_an_empty_listing_is_one(two: Two) -> None:
 
 async def test_what_is_not_among_all_names_is_not_there(two: Two) -> None:
     await filled(two.one, "workspace", "a")
-    assert (await two.two.name("workspace/b"))[0] == Record(None, 100.0)
+    assert (await two.two.name("workspace/b", KEY))[0] == Record(None, 100.0)
     assert await two.two.names(["workspace/b"]) == {"workspace/b": Record(None, 100.0)}
 
 
@@ -93,13 +94,13 @@ async def test_entries_come_back_as_they_were(two: Two) -> None:
 
 
 async def test_single_names_are_added_to_what_is_known(two: Two) -> None:
-    version = (await two.one.name("workspace/a"))[1]
+    version = (await two.one.name("workspace/a", KEY))[1]
     await two.one.fill("workspace", {"a": Record(entry(), 1.0)}, complete=0.0, version=version)
     await two.one.fill("workspace", {"b": Record(None, 2.0)}, complete=0.0, version=version)
     folder = await two.two.folder("workspace")
     assert folder.names == {"a": Record(entry(), 1.0), "b": Record(None, 2.0)}
     assert folder.complete == 0.0
-    assert (await two.two.name("workspace/c"))[0] is None
+    assert (await two.two.name("workspace/c", KEY))[0] is None
 
 
 async def test_a_new_listing_replaces_the_old(two: Two) -> None:
@@ -156,7 +157,7 @@ async def test_a_put_where_nothing_is_known_is_known(two: Two) -> None:
 
 async def test_names_in_the_root(two: Two) -> None:
     await two.one.publish([Change(Kind.PUT, "workspace", FOLDER)])
-    record, version = await two.two.name("workspace")
+    record, version = await two.two.name("workspace", KEY)
     assert record is not None
     assert record.entry == FOLDER
     assert (await two.two.names(["workspace"]))["workspace"].entry == FOLDER
@@ -185,7 +186,7 @@ async def test_a_dropped_tree_is_not_known_at_any_depth(two: Two) -> None:
     assert (await two.one.folder("workspace/dd")).complete == 100.0
     folder = await two.one.folder("workspace")
     assert (set(folder.names), folder.complete) == ({"x"}, 0.0)
-    assert (await two.one.name("workspace/d"))[0] is None
+    assert (await two.one.name("workspace/d", KEY))[0] is None
 
 
 async def test_changes_of_one_call_are_taken_in_order(two: Two) -> None:
@@ -236,6 +237,30 @@ async def test_contents_belong_to_a_version(two: Two) -> None:
     assert await two.two.content(Key("users/u/workspace/b"), ETAG) is None
 
 
+async def test_a_content_comes_along_with_its_name(two: Two) -> None:
+    for etag in ("e1", "ü-é" * 30):
+        await put(two.one, "workspace/a", etag=etag)
+        await two.one.keep_content(KEY, ETag(etag), etag.encode())
+        record, _ = await two.two.name("workspace/a", KEY)
+        assert record is not None
+        assert record.entry == entry(etag=etag)
+        before = two.two.statistics().round_trips
+        assert await two.two.content(KEY, ETag(etag)) == etag.encode()
+        assert two.two.statistics().round_trips == before
+        assert await two.two.content(KEY, ETag(etag)) == etag.encode()
+        assert two.two.statistics().round_trips == before + 1, "it is kept for one question"
+
+
+async def test_a_content_of_another_version_does_not_come_along(two: Two) -> None:
+    await two.one.keep_content(KEY, ETAG, b"old")
+    await put(two.one, "workspace/a", etag="new")
+    await two.two.name("workspace/a", KEY)
+    before = two.two.statistics().round_trips
+    assert await two.two.content(KEY, ETag("new")) is None
+    assert await two.two.content(KEY, ETAG) == b"old"
+    assert two.two.statistics().round_trips == before + 2
+
+
 async def test_contents_that_are_too_large_are_not_kept(two: Two) -> None:
     await two.one.keep_content(KEY, ETAG, bytes(64 << 10))
     await two.one.keep_content(KEY, ETag("large"), bytes((64 << 10) + 1))
@@ -246,7 +271,7 @@ async def test_contents_that_are_too_large_are_not_kept(two: Two) -> None:
 async def test_every_call_is_one_round_trip(two: Two) -> None:
     async def all_calls() -> None:
         folder = await two.one.folder("workspace")
-        await two.one.name("workspace/a")
+        await two.one.name("workspace/a", KEY)
         await two.one.names(["workspace/a", "memory/b"])
         await two.one.fill("workspace", {"a": Record(entry(), 1.0)}, complete=1.0, version=folder.version)
         await two.one.publish([Change(Kind.PUT, "workspace/a", entry()), Change(Kind.TREE, "memory/b")])
@@ -264,7 +289,7 @@ async def test_every_call_is_one_round_trip(two: Two) -> None:
 
 
 async def test_hits_and_misses_are_counted(two: Two) -> None:
-    await two.one.name("workspace/a")
+    await two.one.name("workspace/a", KEY)
     await filled(two.one, "workspace", "a")
     await two.one.folder("workspace")
     await two.one.names(["workspace/a", "memory/b"])

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from tests.contract.shared import FOLDER, Heard, MakeShared, entry, in_memory, in_redis
+from tests.contract.shared import FOLDER, KEY, Heard, MakeShared, entry, in_memory, in_redis
 from vfs.meta.shared import Change, Kind, SharedCache
 
 
@@ -73,7 +73,7 @@ async def test_what_is_heard_is_in_the_cache(make_shared: MakeShared) -> None:
         for size in range(50):
             await one.publish([Change(Kind.PUT, "workspace/a", entry(size))])
             await heard.until(lambda heard, count=size + 1: len(heard.changes) == count)  # type: ignore[misc]
-            record = (await two.name("workspace/a"))[0]
+            record = (await two.name("workspace/a", KEY))[0]
             assert record is not None
             assert record.entry == heard.changes[-1].entry
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 import pytest
 import trio
 
-from tests.contract.shared import FOLDER, Heard, MakeShared, entry, in_redis
+from tests.contract.shared import FOLDER, KEY, Heard, MakeShared, entry, in_redis
 from tests.servers.redis import RedisServer
 from tests.servers.relay import Relay
 from vfs.meta.redis import Limits, Location, RedisCache
@@ -142,14 +142,14 @@ async def test_garbage_is_not_known(server: RedisServer) -> None:
         server.ask("HSET", key, "a", "garbage")
         folder = await one.folder("workspace")
         assert (set(folder.names), folder.complete) == ({"b"}, 0.0)
-        assert (await one.name("workspace/a"))[0] is None
+        assert (await one.name("workspace/a", KEY))[0] is None
         server.ask("HSET", key, "/c", "x", b"\xff", "y", "/v", "z", "/b", "-")
         assert not (await one.folder("workspace")).names
         for junk in keys(server, "*"):
             server.ask("DEL", junk)
             server.ask("SET", junk, "junk")
         await one.publish([Change(Kind.PUT, "workspace/a", entry(7))])
-        record = (await one.name("workspace/a"))[0]
+        record = (await one.name("workspace/a", KEY))[0]
         assert record is not None
         assert record.entry == entry(7)
         with trio.fail_after(10):
@@ -216,7 +216,7 @@ async def test_each_call_is_one_command_and_every_key_expires(server: RedisServe
     async with aclosing(in_redis(server)()) as one:
         for _ in range(2):
             await listed(one, "workspace", {"a": 1})
-            await one.name("workspace/a")
+            await one.name("workspace/a", KEY)
             await one.names(["workspace/a", "memory/x"])
             await one.publish([Change(Kind.PUT, "workspace/b", entry()), Change(Kind.TREE, "memory/x")])
             await one.keep_content(Key("k"), ETag("e"), b"data")

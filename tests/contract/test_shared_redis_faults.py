@@ -11,7 +11,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from tests.contract.shared import Heard, entry, in_redis
+from tests.contract.shared import KEY, Heard, entry, in_redis
 from tests.contract.test_shared_redis import ALL, QUICK, known, listed, mounts
 from tests.servers.redis import RedisServer
 from tests.servers.relay import Relay
@@ -37,7 +37,7 @@ async def ask_all(shared: SharedCache) -> float:
     slowest = 0.0
     for call in (
         lambda: shared.folder("workspace"),
-        lambda: shared.name("workspace/a"),
+        lambda: shared.name("workspace/a", KEY),
         lambda: shared.names(["workspace/a"]),
         lambda: shared.fill("workspace", {}, complete=1.0, version=5),
         lambda: shared.content(Key("k"), ETag("e")),
@@ -93,7 +93,7 @@ async def test_many_calls_at_once_wait_no_longer_than_one(server: RedisServer) -
         begun = time.monotonic()
         async with trio.open_nursery() as nursery:
             for _ in range(200):
-                nursery.start_soon(shared.name, "workspace/a")
+                nursery.start_soon(shared.name, "workspace/a", KEY)
         assert time.monotonic() - begun < LONGEST
         server.resume()
 
@@ -281,7 +281,7 @@ async def test_a_slow_server_is_not_asked_and_still_told(server: RedisServer) ->
             assert "ms" in one.statistics().cause
             begun = time.monotonic()
             for _ in range(100):
-                await one.name("workspace/a")
+                await one.name("workspace/a", KEY)
             assert time.monotonic() - begun < 1.5
             await one.publish([DROP])
             await other.until(lambda heard: heard.changes == [DROP])

@@ -16,7 +16,7 @@ class Alone:
     async def folder(self, path: str) -> Folder:
         return Folder()
 
-    async def name(self, path: str) -> tuple[Record | None, int]:
+    async def name(self, path: str, key: Key) -> tuple[Record | None, int]:
         return None, -1
 
     async def names(self, paths: Sequence[str]) -> Mapping[str, Record]:

@@ -118,7 +118,7 @@ class MetaCache:
         return known.entry if known else None
 
     async def _resolve(self, path: str, directory: bool | None) -> Known:
-        found, version = await self.sharing.name(path, self.memory.lifetime)
+        found, version = await self.sharing.name(path, self._layout.file_key(path), self.memory.lifetime)
         if found is not None:
             return found
         asked = trio.current_time()

@@ -92,8 +92,11 @@ class SharedCache(Protocol):
     async def folder(self, path: str) -> Folder:
         """All that is known of a directory."""
 
-    async def name(self, path: str) -> tuple[Record | None, int]:
-        """What is known of one name, and the version of its directory."""
+    async def name(self, path: str, key: Key) -> tuple[Record | None, int]:
+        """What is known of one name, and the version of its directory.
+
+        If it is a small file whose object is `key`, its content comes along: the next question for it costs nothing.
+        """
 
     async def names(self, paths: Sequence[str]) -> Mapping[str, Record]:
         """What is known of several names, of one directory or of several."""

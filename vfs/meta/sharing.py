@@ -16,6 +16,7 @@ from vfs.meta.alone import Alone
 from vfs.meta.entry import Entry
 from vfs.meta.memory import Known
 from vfs.meta.shared import Change, Kind, Record, SharedCache
+from vfs.types import Key
 
 Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
@@ -73,12 +74,12 @@ class Sharing:
     # -- asking ----------------------------------------------------------------------------------------------
 
     async def name(
-        self, path: str, lifetime: Callable[[str, Entry | None], float]
+        self, path: str, key: Key, lifetime: Callable[[str, Entry | None], float]
     ) -> tuple[Known | None, int]:
-        """What others know of a name, if it still holds, and what a `fill` of it has to say."""
+        """What others know of a name, if it still holds, and what a `fill` of it has to say. `key`: its object."""
         if not self.heard:
             return None, -1
-        record, version = await self.shared.name(path)
+        record, version = await self.shared.name(path, key)
         return known(record, lifetime(path, record.entry)) if record else None, version
 
     async def folder(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
+from cachetools import LRUCache
 
 from vfs.meta.redis.client import Client
 from vfs.meta.redis.codec import UNKNOWN, decode, encode, seal, tell, unseal
@@ -43,6 +44,7 @@ class RedisCache:
         self._client = Client(location, self._limits, self._state)
         self._link = Link(self._client, self._limits, self._state, self._stream)
         self._feed = Feed(self._link, self._client, self._limits, self._stream, self._origin.encode())
+        self._ahead: LRUCache[tuple[Key, ETag], bytes] = LRUCache(self._limits.content_ahead, len)
         self._hits = self._misses = self._published = 0
 
     def statistics(self) -> SharedStatistics:
@@ -76,15 +78,18 @@ class RedisCache:
         self._count(known, not known)
         return folder or _FORGOTTEN
 
-    async def name(self, path: str) -> tuple[Record | None, int]:
+    async def name(self, path: str, key: Key) -> tuple[Record | None, int]:
         directory, _, name = path.rpartition("/")
-        keys = [self._state, self._directory(directory)]
-        answer = await self._link.ask(NAME, keys, [*self._asking(directory), name.encode()])
+        keys = [self._state, self._directory(directory), *self._segments]
+        answer = await self._link.ask(NAME, keys, [*self._asking(directory), name.encode(), key])
         if answer is None:
             self._count(0, 1)
             return None, -1
         record = _record(answer[1][0], answer[1][1]) if len(answer[1]) == 2 else None
         self._count(record is not None, record is None)
+        data = unseal(answer[2] or None)
+        if data is not None and record is not None and record.entry is not None:
+            self._ahead[key, record.entry.etag] = data
         return record, _version(answer[0])
 
     async def names(self, paths: Sequence[str]) -> Mapping[str, Record]:
@@ -104,7 +109,9 @@ class RedisCache:
         return found
 
     async def content(self, key: Key, etag: ETag) -> bytes | None:
-        data = unseal(await self._link.ask(CONTENT, self._segments, [_digest(key, etag)]) or None)
+        data = self._ahead.pop((key, etag), None)
+        if data is None:
+            data = unseal(await self._link.ask(CONTENT, self._segments, [_digest(key, etag)]) or None)
         self._count(data is not None, data is None)
         return data
 
@@ -258,5 +265,6 @@ def _plain(names: Iterable[str]) -> bool:
     return not any(name.startswith("/") for name in names)
 
 
-def _digest(key: Key, etag: ETag) -> bytes:
-    return hashlib.blake2b(f"{key}\0{etag}".encode(), digest_size=16).digest()
+def _digest(key: Key, etag: ETag) -> str:
+    """As the scripts make it too."""
+    return hashlib.sha1(f"{key}\0{etag}".encode(), usedforsecurity=False).hexdigest()

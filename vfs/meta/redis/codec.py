@@ -25,7 +25,8 @@ _REST = struct.Struct("<BdIIIQqqqQqH")
 """flags, at, mode, uid, gid, size, mtime, ctime, atime, rdev, modified (all times ns but `at`), etag bytes"""
 
 _PRESENT, _MARKER, _XATTRS = 1, 2, 4
-_CUT = _HEAD.size + _REST.size
+ETAG_AT = _HEAD.size + _REST.size
+"""Offset of the etag in a record; its length is in the two bytes before, little endian."""
 
 
 def encode(record: Record) -> bytes:
@@ -51,7 +52,7 @@ def encode(record: Record) -> bytes:
 
 def decode(data: bytes | None) -> Record | None:
     """None: not known, or not a record."""
-    if data is None or len(data) < _CUT:
+    if data is None or len(data) < ETAG_AT:
         return None
     form, check = _HEAD.unpack_from(data)
     if form != FORMAT or crc32(memoryview(data)[_HEAD.size :]) != check:
@@ -61,9 +62,9 @@ def decode(data: bytes | None) -> Record | None:
     if not flags & _PRESENT:
         return Record(None, at)
     try:
-        etag = ETag(data[_CUT : _CUT + length].decode())
+        etag = ETag(data[ETAG_AT : ETAG_AT + length].decode())
         if flags & _XATTRS:
-            xattrs = _xattrs(data[_CUT + length :])
+            xattrs = _xattrs(data[ETAG_AT + length :])
             attr = Attr(mode, uid, gid, size, mtime, ctime, atime, rdev, xattrs)
         else:
             attr = Attr(mode, uid, gid, size, mtime, ctime, atime, rdev)

@@ -39,3 +39,5 @@ class Limits:
     content_total: int = 64 * MIB
     content_ttl: float = 3600.0
     content_segments: int = 16
+    content_ahead: int = 2 * MIB
+    """Contents that came along with names, in this process, until they are asked for."""

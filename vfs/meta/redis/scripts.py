@@ -7,7 +7,7 @@ What is stored, under one hash tag, so that a Cluster keeps it on one node:
 `stream`    the feed: `o` origin, `e` and `n` as they were after it, then kind, path and record of each change
 `dir:<path>` hash: name -> record; and, as no name has a slash, `/e` its epoch, `/b` the `g` when it was begun,
             `/v` its version, `/c` when it was complete
-`content`, `content:<n>` hashes: the segment that is filled and its bytes; contents by the digest of key and etag
+`content`, `content:<n>` hashes: the segment that is filled and its bytes; contents by the SHA-1 of key and etag
 
 Redis may lose any of it at any time. Without `state` nothing is known, and a directory counts only with the epoch of
 the state and if no tree above it was dropped since it was begun. Versions are random, so one that comes back after a
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+
+from vfs.meta.redis.codec import ETAG_AT
 
 MOST_TREES = 4096
 """Dropped trees that are remembered; then all directories are forgotten at once."""
@@ -93,8 +95,31 @@ end
 FOLDER = _script(_DIRECTORIES, _VERSION, "return {number, redis.call('HGETALL', KEYS[2])}")
 """KEYS state, directory; ARGV path, a version if it has none, seconds to keep that. -> version, fields"""
 
-NAME = _script(_DIRECTORIES, _VERSION, "return {number, redis.call('HMGET', KEYS[2], ARGV[4], '/c')}")
-"""As FOLDER, with the name. -> version, (record, complete)"""
+_KEPT_CONTENT = """
+local function content(first, field)
+  for i = first, #KEYS do
+    local data = redis.pcall('HGET', KEYS[i], field)
+    if type(data) == 'string' then return data end
+  end
+  return false
+end
+"""
+
+NAME = _script(
+    _DIRECTORIES,
+    _VERSION,
+    _KEPT_CONTENT,
+    f"""
+local found = redis.call('HMGET', KEYS[2], ARGV[4], '/c')
+local record = found[1] or ''
+local low, high = string.byte(record, {ETAG_AT - 1}, {ETAG_AT})
+if not high then return {{number, found, false}} end
+local etag = string.sub(record, {ETAG_AT + 1}, {ETAG_AT} + low + 256 * high)
+return {{number, found, content(3, redis.sha1hex(ARGV[5] .. '\0' .. etag))}}
+""",
+)
+"""KEYS state, directory, segments; ARGV as FOLDER, with the name and its object's key.
+-> version, (record, complete), the content of that version"""
 
 NAMES = _script(
     _DIRECTORIES,
@@ -241,15 +266,7 @@ return {{epoch, told, last[1] and last[1][1] or '0-0'}}
 """KEYS state, stream; ARGV a new epoch, 1 if changes of this mount were lost, length of the stream.
 -> epoch, entries told, id of the last one. Writes always, so that it fails where changes could not be told."""
 
-CONTENT = _script(
-    """
-for i = 1, #KEYS do
-  local data = redis.pcall('HGET', KEYS[i], ARGV[1])
-  if type(data) == 'string' then return data end
-end
-return false
-"""
-)
+CONTENT = _script(_KEPT_CONTENT, "return content(1, ARGV[1])")
 """KEYS segments; ARGV digest. -> the content"""
 
 KEEP = _script(
