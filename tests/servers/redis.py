@@ -12,19 +12,32 @@ from typing import Any
 import redis
 
 from tests.mountinfo import remove_tree
+from tests.servers.certificates import Authority, Certificate
 from tests.servers.server import Process, free_port
 
 PROGRAM = "redis-server"
 
 
-def cluster_node() -> RedisServer:
+def cluster_node(**options: str) -> RedisServer:
     """A node of a Cluster, which has no slots yet."""
     return RedisServer(
+        **options,
         cluster_enabled="yes",
         cluster_port=str(free_port()),
         cluster_require_full_coverage="no",
         cluster_node_timeout="2000",
     )
+
+
+def tls_options(authority: Authority, certificate: Certificate) -> dict[str, str]:
+    """For a server or a Sentinel that speaks TLS as well, which shows `certificate` and asks for none."""
+    return {
+        "tls_port": str(free_port()),
+        "tls_cert_file": str(certificate.certificate),
+        "tls_key_file": str(certificate.key),
+        "tls_ca_cert_file": str(authority.certificate),
+        "tls_auth_clients": "no",
+    }
 
 
 class RedisServer:
@@ -49,6 +62,10 @@ class RedisServer:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def tls_port(self) -> int:
+        return int(self.options["tls_port"])
 
     @property
     def socket_url(self) -> str:
@@ -108,18 +125,23 @@ class RedisServer:
 
 
 class RedisSentinel:
-    """Watches `primary` and its replicas under the name `main`, alone, and lets one take over within seconds."""
+    """Watches `primary` and its replicas under the name `main`, alone, and lets one take over within seconds.
 
-    def __init__(self, primary: RedisServer) -> None:
+    With `options` of sentinel.conf for TLS it speaks that with everybody.
+    """
+
+    def __init__(self, primary: RedisServer, **options: str) -> None:
         program = shutil.which(PROGRAM)
         assert program, f"{PROGRAM} is missing; run: make test"
         self._directory = Path(tempfile.mkdtemp(prefix="agentfs-sentinel-"))
         self.port = free_port()
+        watched = primary.tls_port if "tls_port" in options else primary.port
         path = self._directory / "sentinel.conf"
         lines = [
+            *(f"{name.replace('_', '-')} {value}" for name, value in options.items()),
             f"port {self.port}",
             "bind 127.0.0.1",
-            f"sentinel monitor main 127.0.0.1 {primary.port} 1",
+            f"sentinel monitor main 127.0.0.1 {watched} 1",
             "sentinel down-after-milliseconds main 300",
             "sentinel failover-timeout main 3000",
         ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from redis import Redis
@@ -14,9 +15,9 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from vfs.meta.redis.limits import Limits
 from vfs.meta.redis.location import Form, Location
@@ -156,6 +157,7 @@ class Client:
     def _feed_opened(self, connection: Any) -> None:
         if self._location.form is not Form.CLUSTER:
             connection.on_connect()
+        _settled(connection)
         self._feeding = connection
 
     def _made(self, timeout: float, opened: Callable[[Any], None]) -> Asks:
@@ -175,10 +177,11 @@ class Client:
         if place.form is Form.SERVER:
             host, port = place.hosts[0]
             where = {"host": host, "port": port, "db": place.db}
-            kind = Connection if place.tls is None else SSLConnection
-            return _pooled(kind, options | where | dict(place.tls or {}))
+            if place.tls is None:
+                return _pooled(Connection, options | where)
+            return _pooled(SSLConnection, options | where | _tls(place.tls))
         if place.tls is not None:
-            options |= {"ssl": True, **place.tls}
+            options |= {"ssl": True, **_tls(place.tls)}
         if place.form is Form.SENTINEL:
             plain = {
                 name: value
@@ -186,7 +189,8 @@ class Client:
                 if name not in ("redis_connect_func", "username", "password", "socket_timeout")
             }
             plain["socket_timeout"] = self._limits.connect_timeout
-            guards = Sentinel(place.hosts, sentinel_kwargs=plain, **options, db=place.db)  # type: ignore[no-untyped-call]
+            plain["redis_connect_func"] = _guard_opened
+            guards = _Sentinels(place.hosts, sentinel_kwargs=plain, **options, db=place.db)  # type: ignore[no-untyped-call]
             return guards.master_for(place.service)  # type: ignore[no-any-return, no-untyped-call]
         options["retry"] = Retry(NoBackoff(), 1)  # once more, when the nodes were asked where the slot is now
         nodes = [ClusterNode(host, port) for host, port in place.hosts]  # type: ignore[no-untyped-call]
@@ -229,6 +233,51 @@ def _size(answer: Any) -> int:
     if isinstance(answer, bytes):
         return len(answer)
     return sum(map(_size, answer)) if isinstance(answer, list) else 8
+
+
+class _Sentinels(Sentinel):
+    """The library (8.1) shows the objects that it asked, and drops what went wrong with them."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            found: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            for guard in self.sentinels:
+                guard.execute_command("PING")  # type: ignore[no-untyped-call]
+            raise MasterNotFoundError(f"the Sentinels know of no {service_name} that is up") from None
+        return found
+
+
+def _tls(options: Mapping[str, str]) -> dict[str, Any]:
+    """As the library takes them. Raises ConnectionError that names the file which is of no use."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    name = "ssl_ca_certs"
+    try:
+        if name in options:
+            context.load_verify_locations(options[name])
+        name = "ssl_certfile"
+        if name in options:
+            # without a password, one would be asked for on the terminal
+            context.load_cert_chain(options[name], options.get("ssl_keyfile"), password="")
+    except OSError as error:
+        raise RedisConnectionError(f"{name} {options[name]}: {error}") from error
+    return {**options, "ssl_check_hostname": options.get("ssl_check_hostname") != "false"}
+
+
+def _guard_opened(connection: Any) -> None:
+    connection.on_connect()
+    _settled(connection)
+
+
+def _settled(connection: Any) -> None:
+    """Asks something on a new connection; any answer will do.
+
+    With TLS 1.3 the server sends tickets after its handshake, and the library (8.1) takes a connection for broken on
+    which there is something to read before a question.
+    """
+    connection.send_command("PING")
+    with contextlib.suppress(ResponseError):
+        connection.read_response()
 
 
 def _pooled(kind: type[Any], options: dict[str, Any]) -> Redis:

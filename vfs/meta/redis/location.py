@@ -5,6 +5,10 @@
     redis+sentinel://[user:password@]host[:26379][,host...]/service[/db]     rediss+sentinel://...
     redis+cluster://[user:password@]host[:6379][,host...]                    rediss+cluster://...
 
+TLS verifies against the authorities of the system, or those of `?ssl_ca_certs=FILE`; `&ssl_certfile=FILE` and
+`&ssl_keyfile=FILE` are what we show. `&ssl_check_hostname=false` is for Sentinels or a Cluster that name servers
+by addresses which no certificate has; `&ssl_cert_reqs=none` believes everybody.
+
 A password may come from AGENTFS_REDIS_PASSWORD or REDIS_PASSWORD instead. No message quotes a URL: it may hold one.
 """
 
@@ -24,7 +28,9 @@ FORMS = (
     "redis+sentinel://host:26379/service/0 or redis+cluster://host:6379"
 )
 PASSWORDS = ("AGENTFS_REDIS_PASSWORD", "REDIS_PASSWORD")
-TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+"""Of the redis library, whose URLs take them too."""
+TLS_CHOICES = {"ssl_cert_reqs": ("required", "none"), "ssl_check_hostname": ("true", "false")}
 
 _URL = re.compile(
     r"(?P<scheme>[a-z+]+)://(?:(?P<info>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
@@ -110,8 +116,9 @@ def _options(scheme: str, query: str, tls: bool) -> dict[str, str]:
         if name not in known:
             raise ConfigError(f"redis: {scheme}:// has no such option; it has {', '.join(known)}")
         options[name] = value
-    if options.get("ssl_cert_reqs", "required") not in ("required", "none"):
-        raise ConfigError("redis: ssl_cert_reqs is required or none")
+    for name, choices in TLS_CHOICES.items():
+        if options.get(name, choices[0]) not in choices:
+            raise ConfigError(f"redis: {name} is {' or '.join(choices)}")
     return options
 
 
