@@ -204,10 +204,28 @@ def test_what_was_closed_is_what_is_opened(patient: tuple[Mount, Mount]) -> None
         assert sorted(os.listdir(two / "directory")) == [f"{n}" for n in range(number + 1)]
 
 
+@semantics("S18.1")
+def test_what_was_not_there_is_found(patient: tuple[Mount, Mount]) -> None:
+    """Whether it was asked for, or its directory was listed."""
+    one, two = (mount.workspace for mount in patient)
+    (one / "listed").mkdir()
+    assert os.listdir(two / "listed") == []
+    assert not (two / "asked").exists()
+    for path in ("asked", "listed/file"):
+        (one / path).write_bytes(b"new")
+    time.sleep(6.2)  # the kernel remembers an absence for another second
+    for path in ("asked", "listed/file"):
+        assert (two / path).read_bytes() == b"new"
+
+
 @semantics("S18.8")
 def test_an_open_that_always_asks(mounts: MakeMount) -> None:
     one = mounts()
     two = mounts(store=one.store_dir, flags=("--revalidate", "0"))
+    assert os.listdir(two.workspace) == []
+    for number in range(3):
+        (one.workspace / f"new-{number}").write_bytes(b"new")
+        assert (two.workspace / f"new-{number}").read_bytes() == b"new"
     for number in range(20):
         text = b"version %d" % number * (number % 3 + 1)
         (one.workspace / "file").write_bytes(text)

@@ -212,6 +212,16 @@ async def test_a_complete_listing_answers_absences(world: World, autojump_clock:
     assert await world.cache.lookup(FILE) is None
     assert world.calls == 0
     await world.put(FILE, b"abc")
+    await trio.sleep(4)
+    assert await world.cache.lookup(FILE) is None
+    await trio.sleep(2)
+    assert await world.cache.lookup(FILE) is not None
+
+
+async def test_it_does_as_long_as_other_mounts_are_heard(world: World, autojump_clock: MockClock) -> None:
+    world.cache.sharing.heard = True
+    world.keep_listing("workspace", {"other": False})
+    await world.put(FILE, b"abc")
     await trio.sleep(299)
     assert await world.cache.lookup(FILE) is None
     await trio.sleep(2)
@@ -290,7 +300,7 @@ async def test_what_began_before_a_write_is_not_kept(world: World) -> None:
     world.cache.drop(FILE)
     world.cache.keep_listing("workspace", {"a": False}, watch)
     world.cache.keep(FILE, entry(), watch)
-    assert world.cache.names("workspace") is None
+    assert world.cache.names("workspace") == {}
     assert world.cache.peek(FILE) is None
     world.cache.keep("workspace/b", entry(), watch)
     assert world.cache.peek("workspace/b") == entry(), "that one was not written"

@@ -158,13 +158,24 @@ def own() -> Entry:
     return Entry(Defaults.of(CONFIG).attr(directory=False, size=9, time_ns=0), ETag("own"))
 
 
-async def test_a_listing_in_which_this_mount_wrote_is_not_remembered(world: World) -> None:
+async def test_what_this_mount_wrote_meanwhile_is_remembered_with_a_listing(world: World) -> None:
     await world.fill("a", "b", "c", "d")
     listing = world.listing()
     await listing.page()
     world.cache.put(f"{DIRECTORY}/0", own())
+    world.cache.drop(f"{DIRECTORY}/d")
     await everything(listing)
     assert listing.done
+    assert world.cache.names(DIRECTORY) == {"0": False, "a": False, "b": False, "c": False}
+
+
+async def test_a_listing_is_not_remembered_when_it_is_forgotten_what_was_written(world: World) -> None:
+    await world.fill("a", "b", "c", "d")
+    listing = world.listing()
+    await listing.page()
+    world.cache.put(f"{DIRECTORY}/0", own())
+    world.cache.memory.discard(f"{DIRECTORY}/0")
+    await everything(listing)
     assert world.cache.names(DIRECTORY) is None
 
 

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from vfs.config import Config
+from vfs.core.absences import Absences
 from vfs.core.background import Background
 from vfs.core.handles import Handles
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
@@ -69,6 +70,7 @@ class Volume:
         self.table = InodeTable(Attr(stat.S_IFDIR | 0o755, config.uid, config.gid, 0, now, now, now))
         self.paths = Paths(self.table, config.path_timeout)
         self.prefetch = Prefetch(self.cache, self.paths, self.background)
+        self.absences = Absences(store, self.layout, self.cache)
         self.handles = Handles(config.max_handles)
         headroom = min(2 * self.part_size, config.ram_limit // 2)
         self.budget = Budget(config.ram_limit - headroom, config.space_timeout)

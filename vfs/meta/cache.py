@@ -80,6 +80,17 @@ class MetaCache:
         """
         return math.inf if self.sharing.heard else self._config.revalidate
 
+    @property
+    def absent_age(self) -> float:
+        """Seconds for which a name may be believed absent. A listing tells it for longer while others are heard."""
+        if math.isinf(self.max_age):
+            return math.inf
+        return self._config.negative_ttl if self.max_age else 0.0
+
+    def known(self, path: str) -> bool:
+        """True if a name need not be asked for: whether it is there and what it is, or that it is not."""
+        return self.memory.get(path, absent_age=self.absent_age) is not None
+
     # -- asking ----------------------------------------------------------------------------------------------
 
     async def lookup(
@@ -90,7 +101,7 @@ class MetaCache:
         `directory` says which of the two a listing showed, so that only that one is asked for.
         """
         while True:
-            known = self.memory.get(path, max_age)
+            known = self.memory.get(path, max_age, self.absent_age)
             if known is not None:
                 self._hits += 1
                 return known.entry
@@ -196,12 +207,21 @@ class MetaCache:
         return self._flights.watch(path)
 
     def keep_listing(self, path: str, names: dict[str, bool], watch: Watch, at: float | None = None) -> None:
-        """A complete listing; not kept if this mount wrote in that directory since it began.
+        """A complete listing, with what this mount wrote in that directory since it began.
 
-        `at` is when it was true, by trio's clock, if that was before.
+        `at` is when it was true, by trio's clock, if that was before. Not kept if it cannot be told what was written.
         """
-        if not watch.void and not watch.written:
-            self.memory.keep_listing(path, names, watch.begun if at is None else at)
+        if watch.void:
+            return
+        names = dict(names)
+        for name in watch.written:
+            known = self.memory.get(f"{path}/{name}")
+            if known is None:
+                return
+            names.pop(name, None)
+            if known.entry is not None:
+                names[name] = known.entry.attr.is_dir
+        self.memory.keep_listing(path, names, watch.begun if at is None else at)
 
     def keep(self, path: str, entry: Entry, watch: Watch) -> None:
         """What a listing said of one name; not kept if this mount wrote it since the listing began."""

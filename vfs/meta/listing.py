@@ -43,8 +43,11 @@ class Listing:
         """Of what other mounts knew when this began; -1: there is nothing to tell them."""
         self.done = False
 
-    async def page(self) -> dict[str, Listed]:
-        """The next names, none of which came before. Empty pages are possible until `done`."""
+    async def page(self, *, attributes: bool = True) -> dict[str, Listed]:
+        """The next names, none of which came before. Empty pages are possible until `done`.
+
+        Without `attributes` nothing is asked for their sake.
+        """
         first = self._token is None and not self._names
         known = self._cache.names(self.path, self._cache.max_age) if first else None
         if known is None and first:
@@ -53,7 +56,7 @@ class Listing:
             self.done = True
             return {name: Listed(directory) for name, directory in known.items()}
         page = await self._store.list(self._prefix, delimiter="/", token=self._token)
-        if first:
+        if first and attributes:
             await self._read_index(page.objects)
         fresh: dict[str, Listed] = {}
         for key in page.prefixes:

@@ -62,18 +62,19 @@ class Memory:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def get(self, path: str, max_age: float = math.inf) -> Known | None:
+    def get(self, path: str, max_age: float = math.inf, absent_age: float = math.inf) -> Known | None:
         """What is known of a name, if it is no older than that; None if nothing is.
 
-        What a complete listing lacks is known to be absent.
+        What a complete listing lacks is known to be absent. That a name is absent is no older than `absent_age`.
         """
-        since = trio.current_time() - max_age
+        now = trio.current_time()
+        since, absent_since = now - max_age, now - min(max_age, absent_age)
         known = self._entries.get(path)
-        if known is not None and known.at >= since:
+        if known is not None and known.at >= (absent_since if known.entry is None else since):
             return known
         parent, _, name = path.rpartition("/")
         listing = self._listings.get(parent)
-        if listing is not None and listing.at >= since and name not in listing.names:
+        if listing is not None and listing.at >= absent_since and name not in listing.names:
             return Known(None, listing.at)
         return None
 

@@ -23,6 +23,7 @@ async def lookup(volume: Volume, parent: Ino, name: bytes) -> Inode | None:
         async with volume.paths.pinned(directory):
             if text not in directory.children and directory.ino != ROOT:
                 volume.prefetch.asked(directory, text)
+                await volume.absences.renew(directory, text)
             found = await volume.resolve(directory, text, directory.listed.get(text))
             if found is None:
                 return None
