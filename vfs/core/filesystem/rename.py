@@ -6,9 +6,10 @@ an interruption leaves both names and never neither, and a second try finishes i
 
 from __future__ import annotations
 
-import trio
+from collections.abc import Mapping
 
 from vfs.core.filesystem.remove import copy_aside, find, forget_name, read_from, require_empty
+from vfs.core.filesystem.transfer import Transfer, is_copied
 from vfs.core.garbage import exchange_key
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
@@ -22,21 +23,16 @@ from vfs.errors import (
     NotFound,
     NotPermitted,
     PreconditionFailed,
-    StoreError,
-    leading,
 )
 from vfs.layout import decode_name
 from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo
 from vfs.store.copying import copy_object
-from vfs.types import Ino, Key
+from vfs.types import ETag, Ino, Key
 
 NOREPLACE = 1
 EXCHANGE = 2
 """Flags of renameat2(2)."""
-
-DELETE_BATCH = 1000
-"""Keys in one delete_many."""
 
 
 async def rename(
@@ -142,23 +138,7 @@ class _Move:
         """A rename that was interrupted has copied everything and deleted some: what is left is there as well."""
         if self.volume.store.capabilities.rename:
             return False
-        left, there = await self._listed(self.source_key), await self._listed(self.target_key)
-        return bool(left) and all(
-            (copy := there.get(name)) is not None
-            and copy.size == info.size
-            and (copy.etag == info.etag or "-" in info.etag)  # a copy of a multipart upload has another etag
-            for name, info in left.items()
-        )
-
-    async def _listed(self, prefix: Key) -> dict[str, ObjectInfo]:
-        found: dict[str, ObjectInfo] = {}
-        token: str | None = None
-        while True:
-            page = await self.volume.store.list(prefix, token=token)
-            found.update((info.key[len(prefix) :], info) for info in page.objects)
-            token = page.token
-            if token is None:
-                return found
+        return await is_copied(self.volume.store, self.source_key, self.target_key)
 
     async def _require_short_keys(self, source: Key, target: Key) -> None:
         """Raises NameTooLong, before anything moves, if a key below would outgrow the store's limit."""
@@ -212,43 +192,13 @@ class _Move:
         if volume.store.capabilities.rename:
             await volume.store.rename(self.source_key, self.target_key)
             return
-        moved = await self._copy_tree(self.source_key, self.target_key)
-        self._inside = {key[len(self.source_key) :].rpartition("/")[0] for key in moved}
-        if target is not None and target.marker and self.source_key not in moved and not self._again:
+        move = Transfer(volume, self.source_key, self.target_key, self._known(self.source, self.source_key))
+        await move.bring()
+        self._inside = move.directories
+        if target is not None and target.marker and not move.marker and not self._again:
             await volume.store.delete(self.target_key)
-        await self._delete_all(list(moved))
-        self._adopt_etags(self.source, moved)
-
-    async def _copy_tree(self, source: Key, target: Key) -> dict[Key, ObjectInfo]:
-        """Copies everything under a prefix, in parallel. Returns old key -> new object."""
-        volume = self.volume
-        moved: dict[Key, ObjectInfo] = {}
-
-        async def one(info: ObjectInfo) -> None:
-            async with volume.parallel:
-                moved[info.key] = await copy_object(volume.store, info, Key(target + info.key[len(source) :]))
-
-        token: str | None = None
-        while True:
-            page = await volume.store.list(source, token=token)
-            try:
-                async with trio.open_nursery() as nursery:
-                    for info in page.objects:
-                        nursery.start_soon(one, info)
-            except BaseExceptionGroup as group:
-                raise leading(group) from group
-            token = page.token
-            if token is None:
-                return moved
-
-    async def _delete_all(self, keys: list[Key]) -> None:
-        for start in range(0, len(keys), DELETE_BATCH):
-            failed = await self.volume.store.delete_many(keys[start : start + DELETE_BATCH])
-            if failed:
-                first = next(iter(failed.values()))
-                raise StoreError(
-                    f"{len(failed)} objects were copied but not deleted: {first.key}: {first.reason}"
-                )
+        await move.clear()
+        self._adopt_etags(self.source, self.source_key, move.etags)
 
     async def _relink(self) -> None:
         """The tree follows the store, and so does what is remembered of it."""
@@ -320,30 +270,26 @@ class _Move:
         volume = self.volume
         slash = "/" if self.source.attr.is_dir else ""
         aside = Key(exchange_key(volume.layout, self.source_path) + slash)
-        to_source = self._key(target, self.source_path)
-        await self._transfer(self.source_key, aside)
-        etags = await self._transfer(target_key, to_source)
-        self._adopt_etags(target, etags)
-        etags = await self._transfer(aside, self.target_key)
-        renamed = {Key(self.source_key + key[len(aside) :]): info for key, info in etags.items()}
-        self._adopt_etags(self.source, renamed)
+        mine, others = self._known(self.source, self.source_key), self._known(target, target_key)
+        away = Transfer(volume, self.source_key, aside)
+        over = Transfer(volume, target_key, self._key(target, self.source_path), others)
+        back = Transfer(volume, aside, self.target_key, mine)
+        for move in (away, over, back):
+            await move.run()
+        self._adopt_etags(target, target_key, over.etags)
+        self._adopt_etags(self.source, self.source_key, back.etags)
 
-    async def _transfer(self, source: Key, target: Key) -> dict[Key, ObjectInfo]:
-        if self.volume.store.capabilities.rename:
-            await self.volume.store.rename(source, target)
-            return {}
-        if source.endswith("/"):
-            moved = await self._copy_tree(source, target)
-            await self._delete_all(list(moved))
-            return moved
-        info = await copy_object(self.volume.store, await self.volume.store.head(source), target)
-        await self.volume.store.delete(source)
-        return {source: info}
-
-    def _adopt_etags(self, inode: Inode, moved: dict[Key, ObjectInfo]) -> None:
-        """What was copied are new versions. The tree still has the old names; contents follow in `_follow`."""
+    def _known(self, inode: Inode, key: Key) -> dict[str, Inode]:
+        """Files at or below one that moves, by the rest of their key, as the tree has them until it follows."""
+        known: dict[str, Inode] = {}
         for node in (inode, *inode.below()):
             if node.names and not node.attr.is_dir and node.etag is not None:
-                copied = moved.get(self.volume.keys(node)[0])
-                if copied is not None:
-                    node.etag = copied.etag
+                first = self.volume.keys(node)[0]
+                if first.startswith(key):
+                    known[first[len(key) :]] = node
+        return known
+
+    def _adopt_etags(self, inode: Inode, key: Key, etags: Mapping[str, ETag]) -> None:
+        """What was copied are new versions. The tree still has the old names; contents follow in `_follow`."""
+        for name, node in self._known(inode, key).items():
+            node.etag = etags.get(name, node.etag)

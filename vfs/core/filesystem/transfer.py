@@ -1,0 +1,135 @@
+"""Objects that go from one key, or from under one prefix, to another.
+
+Where the store cannot rename, everything is copied before anything is deleted. A directory may have millions of
+objects, and what is kept of each until it is deleted is in nobody's budget: so that is its name and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterator, Sequence
+
+import trio
+
+from vfs.core.volume import Volume
+from vfs.errors import StoreError, leading
+from vfs.store.base import ObjectInfo, ObjectStore
+from vfs.store.copying import copy_object
+from vfs.types import ETag, Key
+
+
+class Transfer:
+    """One move in the store. Keys that end in `/` stand for everything under them.
+
+    `etags` are the new versions of those objects that somebody here knows, `known`: by what follows the prefix, which
+    is "" for a single object. `directories` are those that had anything in them, named likewise.
+    """
+
+    def __init__(self, volume: Volume, source: Key, target: Key, known: Container[str] = ()) -> None:
+        self._volume = volume
+        self._known = known
+        self.source, self.target = source, target
+        self.etags: dict[str, ETag] = {}
+        self.directories: set[str] = set()
+        self.marker = False
+        """The directory at `source` was an object of its own."""
+        self._pages: list[str] = []
+        """Names of what was copied, as JSON, page by page: 45 bytes each, half of what a str takes."""
+
+    async def run(self) -> None:
+        """Raises StoreError: everything is at the source, or at the target, or some at the source too."""
+        await self.bring()
+        await self.clear()
+
+    async def bring(self) -> None:
+        """First half: everything is at the target."""
+        store = self._volume.store
+        if store.capabilities.rename:
+            await store.rename(self.source, self.target)
+        elif self.source.endswith("/"):
+            async for page in Pages(store, self.source):
+                if page:
+                    await self._copy_all(page)
+        else:
+            await self._copy_all([await store.head(self.source)])
+
+    async def clear(self) -> None:
+        """Second half: what was copied is not at the source any more."""
+        for names in self._copied():
+            await self._delete([Key(self.source + name) for name in names])
+
+    async def _copy_all(self, objects: Sequence[ObjectInfo]) -> None:
+        self._pages.append(json.dumps([info.key[len(self.source) :] for info in objects]))
+        try:
+            async with trio.open_nursery() as nursery:
+                for info in objects:
+                    nursery.start_soon(self._copy, info)
+        except BaseExceptionGroup as group:
+            raise leading(group) from group
+
+    async def _copy(self, info: ObjectInfo) -> None:
+        name = info.key[len(self.source) :]
+        async with self._volume.parallel:
+            copied = await copy_object(self._volume.store, info, Key(self.target + name))
+        if name in self._known:
+            self.etags[name] = copied.etag
+        self.marker |= not name
+        self.directories.add(name.rpartition("/")[0])
+
+    def _copied(self) -> Iterator[list[str]]:
+        return (json.loads(page) for page in self._pages)
+
+    async def _delete(self, keys: Sequence[Key]) -> None:
+        store = self._volume.store
+        if len(keys) == 1:
+            await store.delete(keys[0])
+            return
+        failed = await store.delete_many(keys)
+        if failed:
+            first = next(iter(failed.values()))
+            raise StoreError(
+                f"{len(failed)} objects were copied but not deleted: {first.key}: {first.reason}"
+            )
+
+
+class Pages:
+    """Everything under a prefix, up to 1000 objects at a time, in the order of keys."""
+
+    def __init__(self, store: ObjectStore, prefix: Key) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._token: str | None = None
+        self._done = False
+
+    def __aiter__(self) -> Pages:
+        return self
+
+    async def __anext__(self) -> Sequence[ObjectInfo]:
+        if self._done:
+            raise StopAsyncIteration
+        page = await self._store.list(self._prefix, token=self._token)
+        self._token = page.token
+        self._done = page.token is None
+        return page.objects
+
+
+async def is_copied(store: ObjectStore, source: Key, target: Key) -> bool:
+    """Something is under `source`, and all of it under `target` too: what a move leaves that was cut short.
+
+    Both are in the same order and listed side by side, so that neither need be kept.
+    """
+    there, found = Pages(store, target), False
+    rest: Iterator[ObjectInfo] = iter(())
+    async for page in Pages(store, source):
+        for info in page:
+            found = True
+            name = info.key[len(source) :]
+            while (copy := next((one for one in rest if one.key[len(target) :] == name), None)) is None:
+                objects = await anext(there, None)
+                if objects is None:
+                    return False
+                rest = iter(objects)
+            # a copy of a multipart upload has another etag
+            if copy.size != info.size or (copy.etag != info.etag and "-" not in info.etag):
+                return False
+    return found
