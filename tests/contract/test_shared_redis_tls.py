@@ -15,9 +15,10 @@ from structlog.testing import capture_logs
 from tests.contract.shared import Heard, entry
 from tests.contract.test_shared_redis import QUICK, known, listed, mounts
 from tests.contract.test_shared_redis_faults import DROP, LONGEST, ask_all
-from tests.contract.test_shared_redis_kinds import LAST_SLOT, until
+from tests.contract.test_shared_redis_kinds import until
 from tests.servers.certificates import Authority, Certificate
-from tests.servers.redis import RedisSentinel, RedisServer, cluster_node, tls_options
+from tests.servers.redis import RedisSentinel, RedisServer, tls_options
+from tests.servers.redis_cluster import SLOTS, node
 from vfs.meta.redis import Limits, Location, RedisCache
 from vfs.meta.redis.client import Client
 from vfs.meta.shared import Change, Kind
@@ -212,10 +213,10 @@ def test_a_new_connection_is_not_taken_for_a_broken_one(files: Files) -> None:
 
 async def test_a_cluster(files: Files) -> None:
     options = tls_options(files.ours, files.good) | {"tls_cluster": "yes", "requirepass": PASSWORD}
-    with closing(cluster_node(**options)) as node:
-        node.ask("CLUSTER", "ADDSLOTSRANGE", 0, LAST_SLOT)
-        await until(lambda: "cluster_state:ok" in node.ask("CLUSTER", "INFO"))
-        place = f"rediss+cluster://:{PASSWORD}@127.0.0.1:{node.tls_port}?"
+    with closing(node(**options)) as server:
+        server.ask("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        await until(lambda: "cluster_state:ok" in server.ask("CLUSTER", "INFO"))
+        place = f"rediss+cluster://:{PASSWORD}@127.0.0.1:{server.tls_port}?"
         await works(place + files.verified)
         await fails(place, "CERTIFICATE_VERIFY_FAILED")
 

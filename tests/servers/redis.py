@@ -18,17 +18,6 @@ from tests.servers.server import Process, free_port
 PROGRAM = "redis-server"
 
 
-def cluster_node(**options: str) -> RedisServer:
-    """A node of a Cluster, which has no slots yet."""
-    return RedisServer(
-        **options,
-        cluster_enabled="yes",
-        cluster_port=str(free_port()),
-        cluster_require_full_coverage="no",
-        cluster_node_timeout="2000",
-    )
-
-
 def tls_options(authority: Authority, certificate: Certificate) -> dict[str, str]:
     """For a server or a Sentinel that speaks TLS as well, which shows `certificate` and asks for none."""
     return {

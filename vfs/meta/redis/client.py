@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import PRIMARY, ClusterNode, RedisCluster
 from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ClusterError, NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
@@ -194,7 +194,7 @@ class Client:
             return guards.master_for(place.service)  # type: ignore[no-any-return, no-untyped-call]
         options["retry"] = Retry(NoBackoff(), 1)  # once more, when the nodes were asked where the slot is now
         nodes = [ClusterNode(host, port) for host, port in place.hosts]  # type: ignore[no-untyped-call]
-        return RedisCluster(startup_nodes=nodes, **options)
+        return _Cluster(startup_nodes=nodes, **options)
 
 
 class _Translated(contextlib.AbstractContextManager[None]):
@@ -208,6 +208,8 @@ class _Translated(contextlib.AbstractContextManager[None]):
             return
         text = f"{type(error).__name__}: {error}".partition("\n")[0]
         text = text.partition(". script: ")[0].partition(" script: ")[0]
+        if type(error) is ClusterError:
+            text += " What is ours is between two nodes."
         raise Away(text.replace(self._secret, "***") if self._secret else text) from error
 
 
@@ -233,6 +235,20 @@ def _size(answer: Any) -> int:
     if isinstance(answer, bytes):
         return len(answer)
     return sum(map(_size, answer)) if isinstance(answer, list) else 8
+
+
+class _Cluster(RedisCluster):
+    """Follows ASK to a node without slots too, which is not in the library's table (8.1; redis-py issue 4015)."""
+
+    def get_node(
+        self, host: str | None = None, port: int | None = None, node_name: str | None = None
+    ) -> ClusterNode | None:
+        node: ClusterNode | None = super().get_node(host, port, node_name)  # type: ignore[no-untyped-call]
+        if node is None and node_name:
+            place, _, number = node_name.rpartition(":")
+            node = ClusterNode(place, int(number), PRIMARY)  # type: ignore[no-untyped-call]
+            node = self.nodes_manager.nodes_cache.setdefault(node_name, node)
+        return node
 
 
 class _Sentinels(Sentinel):
