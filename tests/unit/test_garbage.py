@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from trio.testing import MockClock
 
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.unit.disk import key, mounted, stored
@@ -73,7 +74,7 @@ def test_where_data_of_an_exchange_is_recovered(path: str, inside: str, expected
 
 
 @pytest.mark.parametrize("calls", range(1, 7))
-async def test_an_exchange_that_was_cut_short_loses_nothing(calls: int) -> None:
+async def test_an_exchange_that_was_cut_short_loses_nothing(calls: int, autojump_clock: MockClock) -> None:
     """Wherever it stops, both contents are in the mount after a collection."""
     store = FaultStore(MemoryStore(S3_LIKE))
     async with mounted(store) as disk:

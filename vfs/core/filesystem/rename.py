@@ -6,10 +6,11 @@ an interruption leaves both names and never neither, and a second try finishes i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from vfs.core.filesystem.remove import copy_aside, find, forget_name, read_from, require_empty
-from vfs.core.filesystem.transfer import Transfer, is_copied
+from vfs.core.filesystem.transfer import Transfer, is_copied, undo_all
 from vfs.core.garbage import exchange_key
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
@@ -266,16 +267,37 @@ class _Move:
         if self.source in self.target_dir.ancestry() or target in self.source_dir.ancestry():
             raise InvalidArgument("a directory cannot change places with what is in it")
 
+    def _distrust(self, inode: Inode) -> None:
+        """Where it is found, and as which version, only the store knows."""
+        for node in inode.below():
+            node.known_at = -math.inf
+        self.volume.cache.moved(inode.path(), None)
+        self.volume.distrust(inode)
+
     async def _three_moves(self, target: Inode, target_key: Key) -> None:
         volume = self.volume
         slash = "/" if self.source.attr.is_dir else ""
         aside = Key(exchange_key(volume.layout, self.source_path) + slash)
         mine, others = self._known(self.source, self.source_key), self._known(target, target_key)
-        away = Transfer(volume, self.source_key, aside)
+        away = Transfer(volume, self.source_key, aside, mine)
         over = Transfer(volume, target_key, self._key(target, self.source_path), others)
         back = Transfer(volume, aside, self.target_key, mine)
-        for move in (away, over, back):
-            await move.run()
+        begun: list[Transfer] = []
+        try:
+            for move in (away, over):
+                begun.append(move)
+                await move.run()
+            begun.append(back)
+            await back.bring()
+        except BaseException:
+            await undo_all(begun, volume.config.space_timeout)
+            self._adopt_etags(self.source, self.source_key, away.returned)
+            self._adopt_etags(target, target_key, over.returned)
+            for inode in (self.source, target):
+                self._follow(inode)
+                self._distrust(inode)
+            raise
+        await back.clear_if_possible(volume.config.space_timeout)
         self._adopt_etags(target, target_key, over.etags)
         self._adopt_etags(self.source, self.source_key, back.etags)
 

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 
+import structlog
 import trio
 
 from vfs.core.volume import Volume
-from vfs.errors import StoreError, leading
+from vfs.errors import ObjectNotFound, StoreError, StoreTimeout, StoreUnavailable, leading
 from vfs.store.base import ObjectInfo, ObjectStore
 from vfs.store.copying import copy_object
 from vfs.types import ETag, Key
+
+log = structlog.get_logger()
+
+UNDO_PAUSE = 1.0
+"""Seconds between tries to undo while the store does not answer."""
 
 
 class Transfer:
@@ -31,6 +38,8 @@ class Transfer:
         self.source, self.target = source, target
         self.etags: dict[str, ETag] = {}
         self.directories: set[str] = set()
+        self.returned: dict[str, ETag] = {}
+        """What `etags` is after `undo`: versions of what had to be copied back."""
         self.marker = False
         """The directory at `source` was an object of its own."""
         self._pages: list[str] = []
@@ -57,6 +66,62 @@ class Transfer:
         """Second half: what was copied is not at the source any more."""
         for names in self._copied():
             await self._delete([Key(self.source + name) for name in names])
+
+    async def clear_if_possible(self, seconds: float) -> None:
+        """`clear` where nothing depends on it: what it leaves is a copy, and a cancellation waits so many seconds."""
+        reason: StoreError = StoreTimeout("time was up")
+        with trio.CancelScope(shield=True), trio.move_on_after(seconds):
+            try:
+                await self.clear()
+                return
+            except StoreError as error:
+                reason = error
+        log.warning("a copy was left behind", key=self.source, error=str(reason))
+
+    async def undo(self) -> None:
+        """Everything is at the source as before, and nothing of it at the target. May be repeated when it failed.
+
+        Nothing is deleted that is not at the source then: where another writer took its place it stays at the target.
+        Raises StoreError.
+        """
+        store = self._volume.store
+        if store.capabilities.rename:
+            if not await self._anything_left():
+                with suppress(ObjectNotFound):
+                    await store.rename(self.target, self.source)
+            return
+        for names in self._copied():
+            gone: list[Key] = []
+            try:
+                async with trio.open_nursery() as nursery:
+                    for name in names:
+                        nursery.start_soon(self._return, name, gone)
+            except BaseExceptionGroup as group:
+                raise leading(group) from group
+            if gone:
+                await self._delete(gone)
+
+    async def _return(self, name: str, gone: list[Key]) -> None:
+        store, source, target = self._volume.store, Key(self.source + name), Key(self.target + name)
+        async with self._volume.parallel:
+            copy = await _head(store, target)
+            if copy is None:
+                return
+            left = await _head(store, source)
+            if left is None:
+                back = await copy_object(store, copy, source)
+                if name in self._known:
+                    self.returned[name] = back.etag
+            elif not _same(left, copy):
+                log.error("kept: its name was taken while it was moved", key=target, name=source)
+                return
+        gone.append(target)
+
+    async def _anything_left(self) -> bool:
+        store = self._volume.store
+        if self.source.endswith("/"):
+            return bool((await store.list(self.source, limit=1)).objects)
+        return await _head(store, self.source) is not None
 
     async def _copy_all(self, objects: Sequence[ObjectInfo]) -> None:
         self._pages.append(json.dumps([info.key[len(self.source) :] for info in objects]))
@@ -90,6 +155,50 @@ class Transfer:
             raise StoreError(
                 f"{len(failed)} objects were copied but not deleted: {first.key}: {first.reason}"
             )
+
+
+async def undo_all(begun: Sequence[Transfer], seconds: float) -> None:
+    """Undoes moves that depend on each other, the last one first, if the store answers within so many seconds.
+
+    Whoever is cancelled waits for it too. What could not be moved back is where it had got to, and logged.
+    """
+    reason: StoreError = StoreTimeout("time was up")
+    with trio.CancelScope(shield=True), trio.move_on_after(seconds):
+        try:
+            while True:
+                try:
+                    for move in reversed(begun):
+                        await move.undo()
+                    return
+                except StoreUnavailable as error:
+                    reason = error
+                await trio.sleep(UNDO_PAUSE)  # a store that was away for long may be back at any moment
+        except StoreError as error:
+            reason = error
+    moved = {move.source: move.target for move in begun}
+    log.error("moves could not be undone: `agentfs gc` finds what lies aside", moved=moved, error=str(reason))
+
+
+async def _head(store: ObjectStore, key: Key) -> ObjectInfo | None:
+    try:
+        return await store.head(key)
+    except ObjectNotFound:
+        return None
+
+
+def _same(one: ObjectInfo, other: ObjectInfo) -> bool:
+    """One is a copy of the other, as both are stored.
+
+    A copy may have another etag, where that is no MD5 of the content. Metadata has the time of the last change in
+    nanoseconds, so that equal ones are no accident.
+    """
+    if one.size != other.size:
+        return False
+    if one.etag == other.etag:
+        return True
+    if one.meta is not None and one.meta.metadata:
+        return one.meta == other.meta
+    return "-" in one.etag + other.etag  # of a multipart upload, whose copy has another
 
 
 class Pages:
