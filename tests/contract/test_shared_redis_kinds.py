@@ -11,7 +11,7 @@ import trio
 
 from tests.contract.shared import entry
 from tests.contract.test_shared_redis import ALL, QUICK, keys, known, listed, mounts
-from tests.servers.redis import RedisSentinel, RedisServer
+from tests.servers.redis import with_replica
 from tests.servers.redis_cluster import RedisCluster
 from vfs.meta.redis import Location, RedisCache
 from vfs.meta.shared import Change, Kind, SharedCache
@@ -157,11 +157,7 @@ async def test_a_cluster_that_refers_to_another_node(slots: int) -> None:
 
 async def test_a_replica_that_takes_over_is_believed_in_nothing() -> None:
     with ExitStack() as stack:
-        primary, replica = [stack.enter_context(closing(RedisServer())) for _ in range(2)]
-        replica.ask("REPLICAOF", "127.0.0.1", primary.port)
-        await until(lambda: replica.ask("INFO", "replication").get("master_link_status") == "up")
-        sentinel = stack.enter_context(closing(RedisSentinel(primary)))
-        await until(lambda: int(sentinel.ask("INFO", "sentinel")["master0"]["slaves"]) == 1)
+        primary, replica, sentinel = with_replica(stack)
         location = Location.parse(sentinel.url, {})
         async with mounts(lambda: RedisCache(location, "s", "u", QUICK)) as [(one, heard), (two, other)]:
             await listed(one, "workspace", {"a": 1})

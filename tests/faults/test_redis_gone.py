@@ -6,14 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import MakeMount
 from tests.mounting import Mount
 from tests.semantics.document import semantics
-from tests.servers.redis import RedisServer
+from tests.servers.certificates import Authority
+from tests.servers.redis import RedisServer, tls_options, with_replica
 from tests.servers.relay import Relay
 from tests.shared_mounts import connected, content, eventually, shared
 
@@ -23,7 +25,18 @@ WITHOUT = 12.0
 LONGEST_CALL = 8.0
 """Seconds for any system call, on a busy machine."""
 
-FROZEN = 10.0
+FROZEN = 30.0
+PULSE = 4.0
+"""Seconds of a longer outage between two looks at whether programs go on."""
+
+EVICTING = [
+    f"{keys}-{which}"
+    for keys, choices in {
+        "allkeys": ("lru", "lfu", "random"),
+        "volatile": ("lru", "lfu", "random", "ttl"),
+    }.items()
+    for which in choices
+]
 
 Pair = tuple[Mount, Mount]
 
@@ -80,6 +93,18 @@ def exchange(pair: Pair, tag: str, seconds: float = WITHOUT) -> None:
         eventually(lambda there=there, name=folder: name in os.listdir(there), f"{tag}: directory", seconds)
         (here / folder).rmdir()
         eventually(lambda there=there, name=folder: name not in os.listdir(there), f"{tag}: removal", seconds)
+
+
+def at_work(pair: Pair, tag: str) -> None:
+    """Programs go on, and every call ends."""
+    for number, mount in enumerate(pair):
+        path, begun = mount.workspace / f"{tag}-{number}", time.monotonic()
+        assert content(path) is None
+        path.write_bytes(tag.encode())
+        path.rename(path.with_suffix(".done"))
+        assert content(path) is None
+        assert path.with_suffix(".done").read_bytes() == tag.encode()
+        assert time.monotonic() - begun < LONGEST_CALL
 
 
 def events(mount: Mount, *words: str) -> list[str]:
@@ -146,11 +171,51 @@ def test_it_is_frozen(server: RedisServer, pair_on: Callable[[str], Pair]) -> No
         begun = time.monotonic()
         exchange(pair, "frozen")
         connected(*pair, state="away")
-        time.sleep(max(0.0, FROZEN - (time.monotonic() - begun)))
+        number = 0
+        while (left := FROZEN - (time.monotonic() - begun)) > 0:
+            at_work(pair, f"frozen{number}")
+            time.sleep(min(PULSE, left))
+            number += 1
+        for mount in pair:
+            assert "TimeoutError" in shared(mount)["cause"]
+            assert len(events(mount, "redis is away")) == 1
     finally:
         server.resume()
     healed(pair)
     assert_told_once(*pair)
+
+
+@semantics("S18.13")
+def test_it_comes_back_with_what_it_held_a_while_ago(
+    server: RedisServer, pair_on: Callable[[str], Pair]
+) -> None:
+    """As one that saves now and then: what it was told since is lost, and what it holds is old."""
+    pair = pair_on(server.url)
+    connected(*pair)
+    exchange(pair, "before")
+    server.ask("SAVE")
+    exchange(pair, "later")
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGKILL)
+    server.restart()
+    assert server.ask("DBSIZE") > 0
+    healed(pair)
+
+
+@semantics("S18.13")
+def test_another_server_takes_over(pair_on: Callable[[str], Pair]) -> None:
+    with ExitStack() as stack:
+        primary, replica, sentinel = with_replica(stack)
+        pair = pair_on(sentinel.url)
+        connected(*pair)
+        exchange(pair, "before")
+        assert primary.process is not None
+        os.kill(primary.process.pid, signal.SIGKILL)
+        exchange(pair, "meanwhile")
+        healed(pair)
+        assert replica.ask("INFO", "replication")["role"] == "master"
+        for mount in pair:  # the Sentinel may lose sight of the new one for a moment, too
+            assert 1 <= len(events(mount, "redis is away")) == len(events(mount, "redis is back")) <= 2
 
 
 @semantics("S18.13")
@@ -184,6 +249,25 @@ def test_a_mount_comes_up_without_it(server: RedisServer, mounts: MakeMount) -> 
 
 
 @semantics("S18.13")
+def test_the_certificate_is_not_trusted(pair_on: Callable[[str], Pair], tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    believed = tmp_path / "believed.pem"
+    (tmp_path / "other").mkdir()
+    believed.write_bytes(Authority(tmp_path / "other").certificate.read_bytes())
+    options = tls_options(authority, authority.issued("redis"))
+    with own_server(**options, requirepass="right-secret") as server:
+        pair = pair_on(f"rediss://:right-secret@127.0.0.1:{server.tls_port}/0?ssl_ca_certs={believed}")
+        connected(*pair, state="away")
+        exchange(pair, "without")
+        assert "CERTIFICATE_VERIFY_FAILED" in shared(pair[0])["cause"]
+        believed.write_bytes(authority.certificate.read_bytes())
+        healed(pair)
+        assert_told_once(*pair)
+        for mount in pair:
+            assert "secret" not in mount.log.read_text() + mount.output.read_text()
+
+
+@semantics("S18.13")
 def test_its_memory_is_full_and_it_refuses(pair_on: Callable[[str], Pair]) -> None:
     with own_server(maxmemory_policy="noeviction") as server:
         pair = pair_on(server.url)
@@ -191,20 +275,47 @@ def test_its_memory_is_full_and_it_refuses(pair_on: Callable[[str], Pair]) -> No
         exchange(pair, "before")
         server.ask("CONFIG", "SET", "maxmemory", "1kb")
         exchange(pair, "full")
+        connected(*pair, state="away")
+        assert "OutOfMemoryError" in shared(pair[0])["cause"]
         server.ask("CONFIG", "SET", "maxmemory", "0")
         healed(pair)
         assert_told_once(*pair)
 
 
-def test_its_memory_is_full_and_it_evicts(pair_on: Callable[[str], Pair]) -> None:
-    with own_server(maxmemory="3mb", maxmemory_policy="allkeys-lru") as server:
+@semantics("S18.13")
+def test_its_memory_is_full_of_what_it_was_given_and_it_refuses(pair_on: Callable[[str], Pair]) -> None:
+    """At the brink it refuses what is large and takes what is small, so it may be there and away again."""
+    with own_server(maxmemory="3mb", maxmemory_policy="noeviction") as server:
         pair = pair_on(server.url)
         connected(*pair)
-        for number in range(120):
-            (pair[number % 2].workspace / f"f{number}").write_bytes(os.urandom(30_000))
-        eventually(lambda: int(server.ask("INFO", "stats")["evicted_keys"]) > 0, "an eviction")
-        exchange(pair, "evicting")
+        fill(pair, 120)
+        assert server.ask("INFO", "errorstats")["errorstat_OOM"]["count"] > 0
+        exchange(pair, "full")
+        server.ask("CONFIG", "SET", "maxmemory", "0")
         healed(pair)
+        for mount in pair:
+            assert 1 <= len(events(mount, "redis is away")) == len(events(mount, "redis is back")) <= 3
+
+
+@semantics("S18.13")
+def test_its_memory_is_full_and_it_evicts(pair_on: Callable[[str], Pair]) -> None:
+    with own_server(maxmemory="3mb") as server:
+        pair = pair_on(server.url)
+        connected(*pair)
+        for policy in EVICTING:
+            server.ask("CONFIG", "SET", "maxmemory-policy", policy)
+            server.ask("CONFIG", "RESETSTAT")
+            fill(pair, 60)
+            eventually(lambda: int(server.ask("INFO", "stats")["evicted_keys"]) > 0, f"{policy}: an eviction")
+            exchange(pair, policy)
+        healed(pair)
+        assert not events(pair[0], "redis is")
+
+
+def fill(pair: Pair, files: int) -> None:
+    """With contents that Redis keeps."""
+    for number in range(files):
+        (pair[number % 2].workspace / f"f{number}").write_bytes(os.urandom(30_000))
 
 
 @semantics("S18.13")

@@ -6,6 +6,9 @@ import os
 import shutil
 import socket
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import redis
 
 from tests.mountinfo import remove_tree
 from tests.servers.certificates import Authority, Certificate
-from tests.servers.server import Process, free_port
+from tests.servers.server import START_SECONDS, Process, free_port
 
 PROGRAM = "redis-server"
 
@@ -150,3 +153,20 @@ class RedisSentinel:
     def close(self) -> None:
         self.process.stop()
         remove_tree(self._directory)
+
+
+def with_replica(stack: ExitStack) -> tuple[RedisServer, RedisServer, RedisSentinel]:
+    """A primary, its replica, and who lets that take over."""
+    primary, replica = [stack.enter_context(closing(RedisServer())) for _ in range(2)]
+    replica.ask("REPLICAOF", "127.0.0.1", primary.port)
+    _until(lambda: replica.ask("INFO", "replication").get("master_link_status") == "up")
+    sentinel = stack.enter_context(closing(RedisSentinel(primary)))
+    _until(lambda: int(sentinel.ask("INFO", "sentinel")["master0"]["slaves"]) == 1)
+    return primary, replica, sentinel
+
+
+def _until(agrees: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not agrees():
+        assert time.monotonic() < deadline, "the replica is not ready"
+        time.sleep(0.05)
