@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vfs.store.s3.answers import etag, moment, ns, whole_size
+from vfs.store.s3.answers import described, etag, moment, ns, whole_size
+from vfs.types import Key
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,17 @@ def test_sizes() -> None:
     assert whole_size({"ContentRange": "bytes 5-9/10", "ContentLength": 5}) == 10
     assert whole_size({"ContentLength": 7}) == 7
     assert whole_size({"ContentRange": "bytes 5-9/*", "ContentLength": 5}) == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "hashed"),
+    [
+        ({}, True),
+        ({"ServerSideEncryption": "AES256"}, True),
+        ({"ServerSideEncryption": "aws:kms"}, False),
+        ({"ServerSideEncryption": "aws:kms:dsse"}, False),
+        ({"SSECustomerAlgorithm": "AES256"}, False),
+    ],
+)
+def test_an_etag_under_kms_is_no_hash(told: dict[str, str], hashed: bool) -> None:
+    assert described(Key("k"), {"ETag": '"0123"', **told}).hashed == hashed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from random import Random
 
@@ -12,6 +14,7 @@ from trio.testing import MockClock
 
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.memory_store import _md5
+from tests.unit.disk import mounted, stored
 from vfs.errors import (
     ObjectNotFound,
     PreconditionFailed,
@@ -35,6 +38,23 @@ class OpaqueStore(MemoryStore):
 
     def _store(self, key: Key, data: bytes, etag: ETag, meta: ObjectMeta) -> ObjectInfo:
         return super()._store(key, data, ETag(f"version-{next(self._serial)}"), meta)
+
+
+class KmsStore(OpaqueStore):
+    """Etags that look like an MD5 and are random, as under SSE-KMS, which HEAD tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._random = Random(7)
+
+    def _store(self, key: Key, data: bytes, etag: ETag, meta: ObjectMeta) -> ObjectInfo:
+        parts = etag.partition("-")
+        return MemoryStore._store(
+            self, key, data, ETag(self._random.randbytes(16).hex() + "".join(parts[1:])), meta
+        )
+
+    async def head(self, key: Key) -> ObjectInfo:
+        return replace(await super().head(key), hashed=False)
 
 
 @pytest.fixture
@@ -243,3 +263,69 @@ async def test_late_metadata_is_compared(autojump_clock: MockClock) -> None:
     faults.fail_before("complete_upload")
     with pytest.raises(UploadNotFound):
         await store.complete_upload(upload, parts, META)
+
+
+async def test_what_was_put_under_kms_is_known_by_its_metadata(autojump_clock: MockClock) -> None:
+    faults = FaultStore(KmsStore())
+    store = Retry(faults, SECONDS, Random(1))
+    faults.fail_after_apply("put")
+    stored = await store.put(KEY, [b"one"], META, if_absent=True)
+    faults.fail_after_apply("put")
+    stored = await store.put(KEY, [b"one, two"], OTHER, if_match=stored.etag)
+    assert stored == await faults.head(KEY)
+    faults.fail_after_apply("copy")
+    changed = await store.copy(KEY, KEY, META, if_match=stored.etag)
+    assert changed == await faults.head(KEY)
+    upload, parts = await begin(store, b"one", b"two")
+    faults.fail_after_apply("complete_upload")
+    stored = await store.complete_upload(upload, parts, if_match=changed.etag)
+    assert stored == await faults.head(KEY)
+    assert store.statistics().settled == 4
+
+
+async def test_others_versions_under_kms_are_not_ours(autojump_clock: MockClock) -> None:
+    memory = KmsStore()
+    faults = FaultStore(memory)
+    store = Retry(faults, SECONDS, Random(1))
+    for body, meta in [(b"longer", META), (b"ours", OTHER), (b"ours", ObjectMeta())]:
+        await faults.put(KEY, [body], meta)
+        faults.fail_before("put")
+        with pytest.raises(PreconditionFailed):
+            await store.put(KEY, [b"ours"], META, if_absent=True)
+        upload, parts = await begin(store, b"ou", b"rs")
+        faults.fail_before("complete_upload")
+        with pytest.raises(PreconditionFailed):
+            await store.complete_upload(upload, parts, if_absent=True)
+    bare = await faults.put(KEY, [b"old"], ObjectMeta())
+    faults.fail_after_apply("put")
+    with pytest.raises(PreconditionFailed):
+        await store.put(KEY, [b"ours"], ObjectMeta(), if_match=bare.etag)
+    assert store.statistics().settled == 0
+
+
+@pytest.mark.parametrize(("seconds", "ours"), [(600, True), (1200, False)])
+async def test_a_version_that_is_older_than_the_call_is_not_ours(
+    seconds: int, ours: bool, autojump_clock: MockClock
+) -> None:
+    """But for as much as the store's clock may be behind."""
+    memory = KmsStore()
+    faults = FaultStore(memory)
+    store = Retry(faults, SECONDS, Random(1))
+    await faults.put(KEY, [b"same"], META)
+    found = memory._objects[KEY]
+    memory._objects[KEY] = replace(found, modified_ns=found.modified_ns - seconds * 10**9)
+    faults.fail_before("put")
+    with nullcontext() if ours else pytest.raises(PreconditionFailed):
+        await store.put(KEY, [b"same"], META, if_absent=True)
+
+
+async def test_a_line_whose_answer_was_lost_is_appended_once(autojump_clock: MockClock) -> None:
+    faults = FaultStore(KmsStore())
+    async with mounted(Retry(faults, SECONDS, Random(1))) as disk:
+        await disk.save("workspace/log", b"one\n")
+        fh = await disk.open("workspace/log", os.O_WRONLY | os.O_APPEND)
+        await disk.write(fh, 4, b"two\n")
+        faults.fail_after_apply("put", keys="workspace/log")
+        await disk.close(fh)
+        assert await disk.load("workspace/log") == b"one\ntwo\n"
+    assert await stored(faults, "workspace/log") == b"one\ntwo\n"

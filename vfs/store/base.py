@@ -84,6 +84,8 @@ class ObjectInfo:
     etag: ETag
     modified_ns: int = field(compare=False)
     meta: ObjectMeta | None = None
+    hashed: bool = field(default=True, compare=False)
+    """An etag that looks like an MD5 is that of the content. False where the store says that it is none (SSE-KMS)."""
 
 
 @dataclass(frozen=True, slots=True)

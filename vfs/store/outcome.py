@@ -8,7 +8,8 @@ content beside the name. So whatever cannot be told is a "no". What there is to 
   by chance. Empty metadata proves nothing.
 - The etag, where it is an MD5: of the bytes after a put, of the parts' MD5s and "-" and their number after a
   multipart upload (docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html). Under
-  SSE-KMS an etag looks like an MD5 and is none: then the answer is "no", which is the harmless side.
+  SSE-KMS an etag looks like an MD5 and is none, which the store tells with the object (`ObjectInfo.hashed`).
+- Where the etag says nothing, metadata decides, and then the version must not be older than the call.
 """
 
 from __future__ import annotations
@@ -25,22 +26,27 @@ from vfs.types import ETag
 AT_ONCE = 256 * 1024
 """Bytes that are hashed on the spot, in under a millisecond; more goes to a thread."""
 
+CLOCK_SLACK_NS = 900 * 10**9
+"""How far the store's clock may be behind: with more (15 min), AWS refuses every request."""
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _HASHED = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 
 
-async def is_put(found: ObjectInfo, body: Body, meta: ObjectMeta) -> bool:
+async def is_put(found: ObjectInfo, body: Body, meta: ObjectMeta, *, begun_ns: int) -> bool:
     """The object is what a put of `body` with `meta` leaves behind. Hashes only when all else agrees."""
     size = sum(memoryview(buffer).nbytes for buffer in body)
     if found.size != size or not _has(found, meta):
         return False
-    if _MD5.fullmatch(found.etag):
+    if found.hashed and _MD5.fullmatch(found.etag):
         digest = _md5(body) if size <= AT_ONCE else await trio.to_thread.run_sync(_md5, body)
         return found.etag == digest
-    return bool(meta.metadata) and not _HASHED.fullmatch(found.etag)
+    return _told_apart(found, begun_ns) and not (found.hashed and _HASHED.fullmatch(found.etag))
 
 
-def is_copy(found: ObjectInfo, source: ETag | None, meta: ObjectMeta | None, *, in_place: bool) -> bool:
+def is_copy(
+    found: ObjectInfo, source: ETag | None, meta: ObjectMeta | None, *, in_place: bool, begun_ns: int
+) -> bool:
     """The object is what a copy of the version `source` with new metadata leaves behind.
 
     A copy keeps an etag that is an MD5. One of a multipart upload becomes another, which nobody can foretell; in
@@ -49,9 +55,9 @@ def is_copy(found: ObjectInfo, source: ETag | None, meta: ObjectMeta | None, *, 
     """
     if meta is None or not _has(found, meta):
         return False
-    if source is not None and _MD5.fullmatch(source) and _MD5.fullmatch(found.etag):
+    if found.hashed and source is not None and _MD5.fullmatch(source) and _MD5.fullmatch(found.etag):
         return found.etag == source
-    return in_place and bool(meta.metadata)
+    return in_place and _told_apart(found, begun_ns)
 
 
 def is_complete(
@@ -59,25 +65,36 @@ def is_complete(
     parts: Sequence[Part],
     meta: ObjectMeta | None,
     *,
+    begun_with: ObjectMeta | None = None,
     replaced: ETag | None,
     gone: bool,
+    begun_ns: int,
 ) -> bool:
     """The object is what the completed upload of `parts` leaves behind; `replaced` was there before.
 
-    What the upload was begun with is not known here, so `meta` None compares none. `gone`: the store does not
-    know the upload any more. That alone says that it was completed or aborted, so where etags are no hashes the
-    size has to decide between the two, and it does not if the version that was to be replaced is still there.
+    `meta` is what it was completed with, else `begun_with` counts, where that is known. `gone`: the store does not
+    know the upload any more. That alone says that it was completed or aborted, so where etags are no hashes size and
+    metadata have to decide between the two, and they do not if the version that was to be replaced is still there.
     """
     if found.size != sum(part.size for part in parts) or (meta is not None and not _has(found, meta)):
         return False
     expected = _of_parts(parts)
-    if expected is not None and _HASHED.fullmatch(found.etag):
+    if found.hashed and expected is not None and _HASHED.fullmatch(found.etag):
         return found.etag == expected
-    return gone and found.etag != replaced
+    told = begun_with if meta is None else meta
+    if found.etag == replaced or (told is not None and not _has(found, told)):
+        return False
+    return gone or (told is not None and _told_apart(found, begun_ns))
 
 
 def _has(found: ObjectInfo, meta: ObjectMeta) -> bool:
     return found.meta is not None and dict(found.meta.metadata) == dict(meta.metadata)
+
+
+def _told_apart(found: ObjectInfo, begun_ns: int) -> bool:
+    """Its metadata, which is ours, can be nobody else's, nor that of an earlier call."""
+    own = found.meta is not None and bool(found.meta.metadata)
+    return own and found.modified_ns >= begun_ns - CLOCK_SLACK_NS
 
 
 def _md5(body: Body) -> str:

@@ -18,6 +18,7 @@ from that, which is why data is written with them wherever the store has them.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from random import Random
 from types import MappingProxyType
 
 import trio
+from cachetools import LRUCache
 
 from vfs.errors import (
     ObjectNotFound,
@@ -36,7 +38,7 @@ from vfs.errors import (
     UploadNotFound,
 )
 from vfs.store import outcome
-from vfs.store.base import Body, ObjectInfo, ObjectMeta, ObjectStore, Part, Upload
+from vfs.store.base import Body, ObjectInfo, ObjectMeta, ObjectStore, Part, Upload, UploadId
 from vfs.store.layers import Call, Layer, T, Thunk
 from vfs.types import ETag, Key
 
@@ -44,6 +46,9 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
 """Seconds: bounds of the pause, which doubles. Each is drawn between 0 and that ("full jitter": aws.amazon.com/
 blogs/architecture/exponential-backoff-and-jitter), so that callers that failed together do not return together."""
+
+UPLOADS = 1024
+"""Whose metadata is remembered: more than are ever under way together."""
 
 NEVER = frozenset({"rename", "exchange"})
 
@@ -115,6 +120,8 @@ class Retry(Layer):
         self._seconds = seconds
         self._chance = chance or Random()
         self._retries: Counter[str] = Counter()
+        self._begun_with: LRUCache[UploadId, ObjectMeta] = LRUCache(UPLOADS)
+        """Metadata of uploads under way, by which it is known whether a completion was ours."""
         self._settled = 0
         self._given_up = 0
 
@@ -135,8 +142,10 @@ class Retry(Layer):
         if_match: ETag | None = None,
         if_absent: bool = False,
     ) -> ObjectInfo:
+        begun_ns = time.time_ns()
+
         async def ours(found: ObjectInfo, refusal: StoreError) -> bool:
-            return await outcome.is_put(found, body, meta)
+            return await outcome.is_put(found, body, meta, begun_ns=begun_ns)
 
         thunk = partial(self.inner.put, key, body, meta, if_match=if_match, if_absent=if_absent)
         return await self._settling(Call("put", key), thunk, ours)
@@ -144,11 +153,18 @@ class Retry(Layer):
     async def copy(
         self, source: Key, target: Key, meta: ObjectMeta | None = None, *, if_match: ETag | None = None
     ) -> ObjectInfo:
+        begun_ns = time.time_ns()
+
         async def ours(found: ObjectInfo, refusal: StoreError) -> bool:
-            return outcome.is_copy(found, if_match, meta, in_place=source == target)
+            return outcome.is_copy(found, if_match, meta, in_place=source == target, begun_ns=begun_ns)
 
         thunk = partial(self.inner.copy, source, target, meta, if_match=if_match)
         return await self._settling(Call("copy", target), thunk, ours)
+
+    async def create_upload(self, key: Key, meta: ObjectMeta) -> Upload:
+        upload = await super().create_upload(key, meta)
+        self._begun_with[upload.id] = meta
+        return upload
 
     async def complete_upload(
         self,
@@ -159,9 +175,19 @@ class Retry(Layer):
         if_match: ETag | None = None,
         if_absent: bool = False,
     ) -> ObjectInfo:
+        begun_ns = time.time_ns()
+
         async def ours(found: ObjectInfo, refusal: StoreError) -> bool:
             gone = isinstance(refusal, UploadNotFound)
-            return outcome.is_complete(found, parts, meta, replaced=if_match, gone=gone)
+            return outcome.is_complete(
+                found,
+                parts,
+                meta,
+                begun_with=self._begun_with.get(upload.id),
+                replaced=if_match,
+                gone=gone,
+                begun_ns=begun_ns,
+            )
 
         thunk = partial(
             self.inner.complete_upload, upload, parts, meta, if_match=if_match, if_absent=if_absent

@@ -60,7 +60,14 @@ def described(key: Key, answer: Mapping[str, Any], size: int | None = None) -> O
         answer.get("ContentType") or ObjectMeta().content_type,
     )
     whole = int(answer.get("ContentLength", 0)) if size is None else size
-    return ObjectInfo(key, whole, etag(answer.get("ETag", "")), ns(answer.get("LastModified")), meta)
+    modified_ns = ns(answer.get("LastModified"))
+    return ObjectInfo(key, whole, etag(answer.get("ETag", "")), modified_ns, meta, is_hashed(answer))
+
+
+def is_hashed(answer: Mapping[str, Any]) -> bool:
+    """False if the object is encrypted in a way that makes its etag none of its content's (SSE-KMS, SSE-C)."""
+    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+    return not kms and "SSECustomerAlgorithm" not in answer
 
 
 def stored_ns(answer: Mapping[str, Any]) -> int:

@@ -63,7 +63,8 @@ class Bucket:
     async def head(self, key: Key, if_match: ETag | None = None) -> ObjectInfo:
         params = {} if if_match is None else {"IfMatch": quoted(if_match)}
         answer = await self.call("head_object", Key=self.keys.stored(key), **params)
-        return described(key, answer)
+        info = described(key, answer)
+        return info if self.found.md5 else replace(info, hashed=False)
 
     async def compare(self, key: Key, if_match: ETag | None, if_absent: bool = False) -> None:
         """A precondition that the store ignores, checked beforehand: another writer may still come between."""

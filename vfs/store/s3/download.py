@@ -13,7 +13,7 @@ import trio
 from cachetools import LRUCache
 
 from vfs.errors import StoreError, StoreUnavailable
-from vfs.store.s3.answers import etag, whole_size
+from vfs.store.s3.answers import etag, is_hashed, whole_size
 from vfs.store.s3.faults import FOREIGN, translated
 from vfs.types import ETag
 
@@ -56,11 +56,7 @@ class Checked:
     async def check(self, data: bytearray, answer: Mapping[str, Any], what: str) -> None:
         """Raises StoreUnavailable for bytes that may have been damaged on their way: another try may do."""
         tag = etag(answer.get("ETag", ""))
-        kms = (
-            str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
-            or "SSECustomerAlgorithm" in answer
-        )
-        if kms or not _MD5.fullmatch(tag) or len(data) != whole_size(answer):
+        if not is_hashed(answer) or not _MD5.fullmatch(tag) or len(data) != whole_size(answer):
             return
         digest = _md5(data) if len(data) <= AT_ONCE else await trio.to_thread.run_sync(_md5, data)
         if digest == tag:
