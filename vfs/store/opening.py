@@ -75,7 +75,7 @@ async def survey(store: ObjectStore, config: Config) -> Sequence[tuple[str, str,
 
     assert isinstance(inner, S3Store)
     rows = await ask(store, inner.findings, Layout(config.user).private_key(""))
-    return [(row.feature, row.found, row.follows) for row in rows]
+    return [("endpoint", inner.endpoint, ""), *((row.feature, row.found, row.follows) for row in rows)]
 
 
 def _innermost(url: str) -> ObjectStore:
@@ -103,7 +103,9 @@ def identity(url: str) -> str:
     """The same text for every URL of one store, as far as it can be told, and another for every other store."""
     endpoint = ""
     if url.startswith("s3:"):
-        endpoint = dict(parse_qsl(urlsplit(url).query)).get("endpoint", "").rstrip("/")
+        from vfs.store.s3 import Location, with_endpoint
+
+        endpoint = with_endpoint(Location.parse(url)).endpoint
     return f"{describe(url).rstrip('/')} {endpoint}".rstrip()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -23,6 +23,9 @@ class Location:
     prefix: str = ""
     """Ends in `/`, or is empty."""
     endpoint: str = ""
+    """"" is AWS, once it has been looked whether another one is configured: see `vfs.store.s3.endpoint`."""
+    endpoint_from: str = field(default="", compare=False)
+    """What it was configured by, if not by the URL."""
     region: str = ""
     profile: str = ""
     addressing: str = "auto"
@@ -81,7 +84,8 @@ def _options(query: str) -> Mapping[str, object]:
     return options
 
 
-def _endpoint(name: str, value: str) -> str:
+def check_endpoint(name: str, value: str) -> str:
+    """Without a slash at its end. Raises ConfigError; `name` says where the value is from."""
     wrong = f"store option {name}: use {name}=https://host or {name}=http://host:port"
     try:
         parts = urlsplit(value)
@@ -135,7 +139,7 @@ def _file(name: str, value: str) -> str:
 
 
 KNOWN: Mapping[str, Callable[[str, str], object]] = {
-    "endpoint": _endpoint,
+    "endpoint": check_endpoint,
     "region": _token,
     "profile": _text,
     "addressing": _one_of("auto", "path", "virtual"),

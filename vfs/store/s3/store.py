@@ -23,6 +23,7 @@ from vfs.store.base import (
 from vfs.store.s3.answers import described, etag, new_etag, ns, quoted, stored_ns, whole_size
 from vfs.store.s3.bucket import Bucket, frozen
 from vfs.store.s3.download import Checked, received
+from vfs.store.s3.endpoint import with_endpoint
 from vfs.store.s3.faults import RangeRefused
 from vfs.store.s3.keys import decoded, fits_xml
 from vfs.store.s3.location import Location
@@ -44,7 +45,7 @@ class S3Store:
     def __init__(
         self, location: Location, *, connections: int = 64, findings: Findings | None = None
     ) -> None:
-        self._location = location
+        self._location = location = with_endpoint(location)
         self._bucket = Bucket(location, connections)
         self._bucket.learn(findings or Findings())
         self._uploads = Uploads(self._bucket)
@@ -61,6 +62,13 @@ class S3Store:
     def findings(self) -> Findings:
         """What the store was found to be; before `prepare`, and for AWS itself, all that S3 has."""
         return self._bucket.found
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go, and who says so if it is not the URL."""
+        location = self._location
+        by = f", from {location.endpoint_from}" if location.endpoint_from else ""
+        return f"{location.endpoint}{by}" if location.endpoint else f"AWS {location.region}".rstrip()
 
     async def prepare(self, asked: ObjectStore, place: str, *, write: bool) -> None:
         """To be called once before all else: finds out what this store can do and if it was used like this before.
