@@ -10,6 +10,7 @@ openssl python3-venv redis-server rsync s3fs sqlite3 tar unzip zip.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import tempfile
@@ -34,12 +35,21 @@ MakeMount = Callable[..., Mount]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make check` runs what needs neither root nor minutes."""
+    """`make check` runs what needs neither root nor seconds that show little more than a quicker test.
+
+    Those are marked: root, swift, slow. `make test` runs them too.
+    """
     quick = {PROJECT / "tests" / "unit", PROJECT / "tests" / "contract"}
     for item in items:
-        slow = any(item.iter_markers("root")) or any(item.iter_markers("swift"))
+        slow = any(item.get_closest_marker(name) for name in ("root", "swift", "slow"))
         if item.path.parent in quick and not slow:
             item.add_marker(pytest.mark.quick)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: for the collector to go through it again and again was a tenth of all work."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "make_store" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("stores")
         names = mark.args if mark else (*MAKERS, *SERVERS)
-        slow = {"swift": pytest.mark.swift}
+        # s3-restricted differs from s3 by the spelling of its keys, which tests/unit/test_s3_keys.py tests too.
+        slow = {"swift": pytest.mark.swift, "s3-restricted": pytest.mark.slow}
         params = [pytest.param(name, marks=slow.get(name, ())) for name in names]
         metafunc.parametrize("maker", params, indirect=True)
 

@@ -60,6 +60,7 @@ def test_every_crash_point(tmp_path: Path, kind: str) -> None:
     assert all(points.values()), "a change without a changing call was not tested"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xattr", "sidecar"])
 async def test_kill_nine(tmp_path: Path, kind: str) -> None:
     """Writers in a process that is killed between any two instructions, six times over one directory."""

@@ -84,7 +84,7 @@ def test_full_and_read_only_disks(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("xattr", [True, False])
+@pytest.mark.parametrize("xattr", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_quick_puts_have_different_etags(tmp_path: Path, xattr: bool) -> None:
     """Inode numbers are reused, and the kernel's clock ticks every 4 ms: 10,000 puts take far less each.
 

@@ -34,6 +34,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delimiter", ["", "/"])
 async def test_pages_do_not_read_the_directory_again(crowd: Path, delimiter: str) -> None:
     """100 pages; the directory is read once for each `WINDOW` of its names, and only a page's files are opened."""
@@ -50,6 +51,7 @@ async def test_pages_do_not_read_the_directory_again(crowd: Path, delimiter: str
     await store.aclose()
 
 
+@pytest.mark.slow
 async def test_a_short_prefix_of_a_crowd(crowd: Path) -> None:
     store = LocalStore(crowd, fsync=False)
     assert await keys(store, "d/04999") == [f"d/04999{digit}" for digit in range(10)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Top-level names of all modules that a file imports, also inside functions."""
     names: set[str] = set()
