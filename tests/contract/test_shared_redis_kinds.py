@@ -155,6 +155,26 @@ async def test_a_cluster_that_refers_to_another_node(slots: int) -> None:
             await until(lambda: {each.statistics().state for each in (one, two)} == {"connected"})
 
 
+async def test_a_cluster_all_of_whose_nodes_were_replaced() -> None:
+    """Those that it had when it was last asked are gone; the URL names one that is there."""
+    with closing(RedisCluster()) as cluster:
+        places = ",".join(f"127.0.0.1:{node.port}" for node in (cluster.first, cluster.second))
+        location = Location.parse(f"redis+cluster://{places}", {})
+        async with mounts(lambda: RedisCache(location, "s", "u", QUICK)) as [(one, heard), (two, other)]:
+            await listed(one, "workspace", {"a": 1})
+            assert await known(two) == {"a"}
+            cluster.replicate()
+            cluster.take_over()
+            await one.publish([Change(Kind.DROP, "workspace/a")])
+            for each in (heard, other):
+                await until(lambda each=each: ALL in each.changes and each.states[-1])
+            assert not await known(two)
+            await listed(one, "workspace", {"c": 1})
+            assert await known(two) == {"c"}
+            await one.publish([Change(Kind.DROP, "workspace/c")])
+            await other.until(lambda heard: heard.changes[-1] == Change(Kind.DROP, "workspace/c"))
+
+
 async def test_a_replica_that_takes_over_is_believed_in_nothing() -> None:
     with ExitStack() as stack:
         primary, replica, sentinel = with_replica(stack)

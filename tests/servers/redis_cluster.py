@@ -51,6 +51,16 @@ class RedisCluster:
         for each in (self.second, self.first):
             each.ask("CLUSTER", "SETSLOT", slot, "NODE", self.names[1])
 
+    def replicate(self) -> None:
+        """The second node becomes a replica of the first."""
+        self.second.ask("CLUSTER", "REPLICATE", self.names[0])
+        self._wait(lambda _: self.second.ask("INFO", "replication").get("master_link_status") == "up")
+
+    def take_over(self) -> None:
+        """The first node dies, and its replica does not wait for the votes of others: there are none."""
+        self.first.stop()
+        assert self.second.ask("CLUSTER", "FAILOVER", "TAKEOVER") == "OK"
+
     def close(self) -> None:
         self._stack.close()
 

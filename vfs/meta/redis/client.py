@@ -66,7 +66,7 @@ class Client:
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int | float]) -> Any:
         """What the script returns."""
-        with self._translated():
+        with self._translated(self._lost_commands):
             client = self._connected_commands()
             answer = self._evaluate(client, script, [*keys, *args], len(keys))
             if self._owner and self._node(client) != self._owner:
@@ -75,7 +75,7 @@ class Client:
 
     def enter(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int | float]) -> Any:
         """As `run`, on whatever server there is now; from then on, another one is an error."""
-        with self._translated():
+        with self._translated(self._lost_commands):
             client = self._connected_commands()
             with self._lock:
                 self._servers.clear()
@@ -88,7 +88,7 @@ class Client:
     ) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """Entries of a stream, each with its fields; waits up to `block` seconds for the first."""
         wait = ["BLOCK", max(int(block * 1000), 1)] if block else []
-        with self._translated():
+        with self._translated(self._lost_feed):
             if self._feed is None:
                 self._feed = self._made(self._limits.command_timeout + self._limits.block, self._feed_opened)
             answer = self._feed.execute_command("XREAD", "COUNT", count, *wait, "STREAMS", stream, after)
@@ -138,8 +138,22 @@ class Client:
         node = client.get_node_from_key(self._key)  # type: ignore[no-untyped-call]
         return str(node.name)
 
-    def _translated(self) -> contextlib.AbstractContextManager[None]:
-        return _Translated(self._location.password)
+    def _translated(self, lost: Callable[[BaseException], None]) -> contextlib.AbstractContextManager[None]:
+        return _Translated(self._location.password, lost)
+
+    def _lost_commands(self, error: BaseException) -> None:
+        """No node answers of those that the library saw last, so begin with the URL's again.
+
+        What is dropped is not closed, as other threads may use it; the last of them does.
+        """
+        if isinstance(error, RedisClusterException):
+            with self._making:
+                self._commands = None
+
+    def _lost_feed(self, _: BaseException) -> None:
+        """The library (8.1) asks one node of a Cluster where the keys of XREAD are, and no other if that is dead."""
+        if self._location.form is Form.CLUSTER:
+            self._feed = None
 
     def _opened(self, connection: Any) -> None:
         """A new connection: is it the same server still? A Cluster has several, each of which may be asked."""
@@ -200,12 +214,14 @@ class Client:
 class _Translated(contextlib.AbstractContextManager[None]):
     """Foreign exceptions become Away. ValueError and AttributeError: a socket that was closed while it was read."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, lost: Callable[[BaseException], None]) -> None:
         self._secret = secret
+        self._lost = lost
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, RedisError | RedisClusterException | OSError | ValueError | AttributeError):
             return
+        self._lost(error)
         text = f"{type(error).__name__}: {error}".partition("\n")[0]
         text = text.partition(". script: ")[0].partition(" script: ")[0]
         if type(error) is ClusterError:
