@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,10 @@ from vfs.data.content import Content
 from vfs.data.read_ahead import IDLE_SECONDS, ReadAhead
 from vfs.data.reader import FIRST_WINDOW, Reader
 from vfs.data.snapshot import Base
-from vfs.errors import AttributesTooBig, StoreUnavailable
+from vfs.errors import AttributesTooBig, StoreError, StoreUnavailable
 from vfs.meta.attrs import content_type
 from vfs.store.base import ObjectMeta
+from vfs.store.retry import Retry
 from vfs.types import Attr, ETag, Key
 
 PART = 32
@@ -148,6 +150,29 @@ async def test_who_stopped_reading_gives_its_room_to_who_reads(autojump_clock: M
         began = trio.current_time()
     assert trio.current_time() == began, "what was dropped is not waited for"
     assert budget.used == 0
+
+
+@pytest.mark.parametrize("size", [100, 3 << 20], ids=["read whole", "read in ranges"])
+async def test_what_is_cut_on_its_way_is_read_again(size: int, autojump_clock: MockClock) -> None:
+    """And where all of it is cut, always, that is an error of the store and no other version of the file."""
+    faults = FaultStore(MemoryStore())
+    data = os.urandom(size)
+    async with mounted(Retry(faults, 60.0)) as disk:
+        await faults.put(key("workspace/f"), [data], ObjectMeta())
+        fh = await disk.open("workspace/f", os.O_RDONLY)
+        faults.truncate(keys="workspace/f")
+        assert await disk.read(fh) == data
+        await disk.close(fh)
+        await disk.fs.ask_again("")
+    async with mounted(Retry(faults, 60.0)) as disk:
+        fh = await disk.open("workspace/f", os.O_RDONLY)
+        faults.truncate(keys="workspace/f", count=None)
+        with pytest.raises(StoreError) as caught:
+            await disk.read(fh)
+        assert caught.value.errno == errno.EIO
+        faults.clear()
+        assert await disk.read(fh) == data
+        await disk.close(fh)
 
 
 async def test_flags_of_an_exclusive_create_do_not_matter_to_a_free_name() -> None:

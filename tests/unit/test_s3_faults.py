@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import pytest
 import trio
 
-from tests.wire import Answer, Reply, Seen, error, wire
+from tests.wire import Answer, Reply, Seen, error, store_on, wire
 from vfs.errors import (
     AttributesTooBig,
     ConfigError,
@@ -23,6 +24,7 @@ from vfs.errors import (
     VfsError,
 )
 from vfs.store.base import ObjectMeta, Part, Upload, UploadId
+from vfs.store.retry import Retry
 from vfs.store.s3 import Location, S3Store
 from vfs.types import ETag, Key
 
@@ -202,6 +204,27 @@ def ranged(seen: Seen, cut: int | None = None) -> Reply:
 async def test_a_body_that_ends_early_is_no_data(cut: int) -> None:
     raised = await failure(lambda seen: ranged(seen, cut), get)
     assert type(raised) is StoreUnavailable
+
+
+class AtOnce(Random):
+    """No pause between two tries."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return a
+
+
+async def test_an_answer_that_was_cut_and_says_so_is_asked_for_again() -> None:
+    """A proxy that changes the length leaves the rest of the head as it was."""
+    cuts = [3, 10]
+
+    def answer(seen: Seen) -> Reply:
+        body = b"0123456789"[: cuts.pop(0)]
+        return Reply(206, body, {"content-range": "bytes 0-9/10", "etag": '"e"'})
+
+    async with store_on(answer) as (store, served):
+        got = await Retry(store, 60.0, AtOnce()).get(KEY, 0, 10)
+    assert (bytes(got.data), got.info.size) == (b"0123456789", 10)
+    assert len(served.requests) == 2
 
 
 async def test_a_store_that_ignores_ranges() -> None:

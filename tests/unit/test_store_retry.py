@@ -161,6 +161,36 @@ async def test_a_move_is_never_repeated(faults: FaultStore, store: Retry) -> Non
     assert len(faults.log) == 2
 
 
+@pytest.mark.parametrize(("start", "length"), [(0, None), (0, 8), (2, 4), (4, 100), (7, 1)])
+async def test_an_answer_that_was_cut_is_asked_for_again(
+    start: int, length: int | None, faults: FaultStore, store: Retry, autojump_clock: MockClock
+) -> None:
+    stored = await store.put(KEY, [b"01234567"], META)
+    faults.truncate(count=2)
+    got = await store.get(KEY, start, length, if_match=stored.etag)
+    assert bytes(got.data) == b"01234567"[start:][:length]
+    assert asked(faults, "get") == 3
+    assert store.statistics().retries == {"get": 2}
+
+
+async def test_who_always_cuts_is_not_asked_for_long(
+    faults: FaultStore, store: Retry, autojump_clock: MockClock
+) -> None:
+    await store.put(KEY, [b"01234567"], META)
+    faults.truncate(count=None)
+    with pytest.raises(StoreError, match="answer 3 lacks the last 2 of 4 bytes") as caught:
+        await store.get(KEY, 4, 100)
+    assert type(caught.value) is StoreError
+    assert asked(faults, "get") == 3
+
+
+async def test_what_the_object_does_not_have_is_not_missing(faults: FaultStore, store: Retry) -> None:
+    await store.put(KEY, [b"0123"], META)
+    for start, length, expected in [(4, 1, b""), (9, None, b""), (0, 0, b""), (3, 10, b"3")]:
+        assert bytes((await store.get(KEY, start, length)).data) == expected
+    assert asked(faults, "get") == 4
+
+
 async def test_can_be_cancelled(faults: FaultStore, store: Retry, autojump_clock: MockClock) -> None:
     faults.away()
     with trio.move_on_after(5) as scope:

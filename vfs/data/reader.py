@@ -129,7 +129,10 @@ class Reader:
         low, high = (0, base.size) if whole else (start, end)
         got = await self._store.get(base.key, low, high - low, if_match=base.etag)
         if len(got.data) != high - low:
-            raise PreconditionFailed(f"{base.key}: {len(got.data)} bytes where {high - low} were expected")
+            text = f"{base.key}: {len(got.data)} bytes where {high - low} were expected"
+            if got.info.etag == base.etag:  # cut on its way: no other version, so nobody need open it again
+                raise StoreError(text)
+            raise PreconditionFailed(text)
         if not whole:
             return bytes(got.data)
         if content.base == base and content.base_limit == base.size:

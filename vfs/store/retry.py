@@ -5,6 +5,8 @@ Which calls may be repeated after an attempt of which nobody knows whether it wa
 - Questions, and `upload_part`, `copy_part`, `delete`, `delete_many`, `abort_upload`, an unconditional `put` or
   `copy`: doing them twice is doing them once. Another writer's change between the two is overwritten; the call
   was under way all the time, so it is simply the later of the two, and the last writer wins.
+- `get` also when fewer bytes came than the version has, as from a proxy that cuts; but only so often (`SHORT_TRIES`),
+  as one that always does must not be asked for a minute.
 - `create_upload`: a lost answer leaks an upload, which costs room until garbage collection finds it.
 - Conditional `put`, `copy` and `complete_upload`: the repeat may be refused because of our own success
   (PreconditionFailed, UploadNotFound, or ObjectNotFound where the source of a copy has gone since). Then HEAD and
@@ -38,7 +40,7 @@ from vfs.errors import (
     UploadNotFound,
 )
 from vfs.store import outcome
-from vfs.store.base import Body, ObjectInfo, ObjectMeta, ObjectStore, Part, Upload, UploadId
+from vfs.store.base import Body, Fetched, ObjectInfo, ObjectMeta, ObjectStore, Part, Upload, UploadId
 from vfs.store.layers import Call, Layer, T, Thunk
 from vfs.types import ETag, Key
 
@@ -49,6 +51,9 @@ blogs/architecture/exponential-backoff-and-jitter), so that callers that failed 
 
 UPLOADS = 1024
 """Whose metadata is remembered: more than are ever under way together."""
+
+SHORT_TRIES = 3
+"""Answers to one `get` that may be too short before that is an error."""
 
 NEVER = frozenset({"rename", "exchange"})
 
@@ -132,6 +137,24 @@ class Retry(Layer):
         if call.name in NEVER:
             return await thunk()
         return await self._repeat(call, thunk, self._tries(call))
+
+    async def get(
+        self, key: Key, start: int = 0, length: int | None = None, *, if_match: ETag | None = None
+    ) -> Fetched:
+        short = 0
+
+        async def complete() -> Fetched:
+            nonlocal short
+            got = await self.inner.get(key, start, length, if_match=if_match)
+            end = got.info.size if length is None else min(got.info.size, start + length)
+            missing = end - start - len(got.data)
+            if missing <= 0:
+                return got
+            short += 1
+            kind = StoreUnavailable if short < SHORT_TRIES else StoreError
+            raise kind(f"get {key!r}: answer {short} lacks the last {missing} of {end - start} bytes")
+
+        return await self.around(Call("get", key, length), complete)
 
     async def put(
         self,

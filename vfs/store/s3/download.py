@@ -24,18 +24,19 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 async def received(answer: Mapping[str, Any], start: int, length: int | None, what: str) -> bytearray:
-    """The bytes [start, start+length) as far as they exist; never fewer, whatever happens to the connection.
+    """The bytes [start, start+length) as far as they exist; fewer only if the answer itself announces fewer.
 
-    botocore's own reader keeps all chunks and then joins them: twice the memory. Raises StoreUnavailable when
-    the body is not of the size that was announced.
+    Somebody on the way has cut it then: who gets it must compare. botocore's own reader keeps all chunks and then
+    joins them: twice the memory. Raises StoreUnavailable when the body is not of the size that was announced.
     """
     response: httpx2.Response = answer["Body"].raw_stream
     try:
         size = whole_size(answer)
         expected = max(0, size - start if length is None else min(size - start, length))
-        if int(answer.get("ContentLength", expected)) != expected:
+        announced = int(answer.get("ContentLength", expected))
+        if announced > expected:
             raise StoreError(f"{what}: the store does not answer with the range that was asked for")
-        return await _filled(response, expected, what)
+        return await _filled(response, announced, what)
     except FOREIGN as error:
         raise translated(error, what) from error
     finally:
