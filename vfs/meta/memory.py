@@ -38,6 +38,7 @@ class Memory:
             ttu=lambda path, known, _: known.at + self.lifetime(path, known.entry),
             timer=trio.current_time,
         )
+        # INVARIANT: the names in all listings together, and a row for each, are at most `cache_entries`.
         self._listings: TLRUCache[str, Names] = TLRUCache(
             config.cache_entries,
             ttu=lambda path, listing, _: listing.at + self.ttl(path),
@@ -105,9 +106,10 @@ class Memory:
         parent, _, name = path.rpartition("/")
         listing = self._listings.get(parent)
         if listing is not None:
+            before = len(listing.names)
             listing.names[name] = entry.attr.is_dir
-            if len(listing.names) > self.most_names:
-                self._listings.pop(parent)
+            if len(listing.names) != before:
+                self._count(parent, listing)
 
     def drop(self, path: str) -> None:
         """It was deleted just now."""
@@ -115,8 +117,20 @@ class Memory:
         self._listings.pop(path, None)
         parent, _, name = path.rpartition("/")
         listing = self._listings.get(parent)
-        if listing is not None:
-            listing.names.pop(name, None)
+        if listing is not None and listing.names.pop(name, None) is not None:
+            self._count(parent, listing)
+
+    def _count(self, path: str, listing: Names) -> None:
+        """The cache counts what is put into it and not what becomes of that: so it is put into it anew."""
+        self._listings.pop(path, None)
+        if len(listing.names) <= self.most_names:
+            self._listings[path] = listing
+
+    def check(self) -> None:
+        """Raises AssertionError where `_listings` holds more names than it counts, or than are allowed."""
+        self._listings.expire()
+        held = sum(1 + len(self._listings[path].names) for path in list(self._listings))
+        assert held == self._listings.currsize <= self._config.cache_entries
 
     def forget(self, path: str) -> None:
         """Nothing is known of this path any more, nor of what lies under it, nor who its neighbours are."""
