@@ -146,7 +146,7 @@ class Transfer:
 
     async def _delete(self, keys: Sequence[Key]) -> None:
         store = self._volume.store
-        if len(keys) == 1:
+        if not self.source.endswith("/"):
             await store.delete(keys[0])
             return
         failed = await store.delete_many(keys)
