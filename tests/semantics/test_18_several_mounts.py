@@ -232,6 +232,26 @@ def test_an_open_that_always_asks(mounts: MakeMount) -> None:
         assert (two.workspace / "file").read_bytes() == text
 
 
+@semantics("S7.3")
+def test_a_name_of_several_that_another_mount_replaces(pair: tuple[Mount, Mount]) -> None:
+    one, two = (mount.workspace for mount in pair)
+    (one / "a").write_bytes(b"first")
+    for name in "bcd":
+        os.link(one / "a", one / name)
+    eventually(lambda: len(os.listdir(two)) == 4, "the names")
+    (two / "b").write_bytes(b"theirs")
+    (two / "c").chmod(0o600)
+    (two / "d").unlink()
+    eventually(lambda: (one / "b").read_bytes() == b"theirs", "the other version")
+    eventually(lambda: (one / "c").stat().st_mode & 0o777 == 0o600, "the other mode")
+    eventually(lambda: not (one / "d").exists(), "the removal")
+    assert (one / "a").stat().st_nlink == 1
+    (one / "a").write_bytes(b"second")
+    assert (one / "b").read_bytes() == b"theirs"
+    assert (one / "c").read_bytes() == b"first"
+    assert sorted(os.listdir(one)) == ["a", "b", "c"]
+
+
 @semantics("S18.9")
 def test_what_was_known_is_asked_for_again(mounts: MakeMount) -> None:
     mount = mounts(flags=("--revalidate", "ttl"))

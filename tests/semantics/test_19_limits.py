@@ -158,7 +158,7 @@ def test_linked_files_that_are_remembered_are_bounded(monkeypatch: pytest.Monkey
     made = []
     for i in range(20):
         inode = table.add(table.root, f"{i}", replace(attr, mode=stat.S_IFREG | 0o644), ETag("x"))
-        table.link(inode, table.root, f"{i}-link")
+        table.link(inode, table.root, f"{i}-link", inode.etag)
         table.remember(inode)
         made.append(inode)
     in_use, idle = made[:2], made[2:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -136,6 +137,38 @@ async def test_a_file_that_is_open_keeps_its_version() -> None:
         assert (await other.disk.stat("workspace/f")).attr.size == 5
         await other.disk.close(fh)
         assert await other.disk.load("workspace/f") == b"second"
+
+
+async def test_a_file_that_is_open_and_removed_elsewhere_has_no_name() -> None:
+    async with world() as made:
+        one, other = await both(made)
+        await one.disk.save("workspace/f", b"first")
+        await told()
+        fh = await other.disk.open("workspace/f", os.O_RDONLY)
+        assert await other.disk.read(fh) == b"first"
+        await one.disk.unlink("workspace/f")
+        await told()
+        assert await seen(other, "workspace/f") is None
+        assert await other.disk.listdir("workspace") == []
+        assert await other.disk.read(fh) == b"first"
+        await other.disk.save("workspace/f", b"another file")
+        assert await other.disk.read(fh) == b"first"
+        await other.disk.close(fh)
+        assert await other.disk.load("workspace/f") == b"another file"
+
+
+async def test_a_file_that_is_written_and_removed_elsewhere_is_stored_again() -> None:
+    async with world() as made:
+        one, other = await both(made)
+        await one.disk.save("workspace/f", b"first")
+        await told()
+        fh = await other.disk.open("workspace/f", os.O_WRONLY)
+        await one.disk.unlink("workspace/f")
+        await told()
+        await other.disk.write(fh, 0, b"later")
+        await other.disk.close(fh)
+        await told()
+        assert await one.disk.load("workspace/f") == await other.disk.load("workspace/f") == b"later"
 
 
 async def test_the_kernel_is_told() -> None:

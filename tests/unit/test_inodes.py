@@ -139,19 +139,19 @@ def test_nothing_under_a_removed_directory_has_a_path(table: InodeTable, work: I
 def test_a_file_has_as_many_links_as_names(table: InodeTable, work: Inode) -> None:
     other = add(table, work, "d", DIRECTORY)
     file = add(table, work, "a")
-    table.link(file, other, "b")
-    assert (file.nlink, file.busy) == (2, True)
+    table.link(file, other, "b", ETag("b"))
+    assert (file.nlink, file.version(work, "a"), file.version(other, "b")) == (2, ETag("e"), ETag("b"))
     assert file.path() == "workspace/a"
     assert {node.ino for node in file.ancestry()} == {file.ino, other.ino, work.ino, ROOT}
     table.unlink(work, "a")
-    assert (file.nlink, file.busy, file.path()) == (1, False, "workspace/d/b")
+    assert (file.nlink, file.etag, file.path()) == (1, ETag("b"), "workspace/d/b")
     table.check()
 
 
 def test_a_move_changes_the_paths_of_all_below(table: InodeTable, work: Inode) -> None:
     source, target = add(table, work, "a", DIRECTORY), add(table, work, "b", DIRECTORY)
     file = add(table, source, "f")
-    table.move(work, "a", target, "c")
+    table.move(work, "a", target, "c", None)
     assert file.path() == "workspace/b/c/f"
     assert list(work.children) == ["b"]
     table.check()
@@ -169,7 +169,7 @@ def test_open_listings_hear_of_removed_names(table: InodeTable, work: Inode) -> 
     for name in "abc":
         add(table, work, name)
     table.unlink(work, "a")
-    table.move(work, "b", work, "d")
+    table.move(work, "b", work, "d", ETag("b"))
     assert gone == {"a", "b"}
 
 
@@ -187,7 +187,7 @@ def test_the_mount_knows_better_than_the_store(table: InodeTable, work: Inode) -
 
 def linked(table: InodeTable, here: Inode, there: Inode, name: str) -> Inode:
     file = add(table, here, name)
-    table.link(file, there, name)
+    table.link(file, there, name, file.etag)
     return file
 
 
@@ -267,6 +267,6 @@ def test_check_sees_what_is_broken(table: InodeTable, work: Inode) -> None:
     with pytest.raises(AssertionError, match="not among"):
         table.check()
     work.children["a"] = file
-    table.link(directory, work, "d2")
+    table.link(directory, work, "d2", None)
     with pytest.raises(AssertionError, match="two names"):
         table.check()

@@ -146,7 +146,7 @@ async def test_the_same_mover_twice_is_one(tree: Tree) -> None:
 
 
 async def test_a_file_with_two_names_holds_both_parents(tree: Tree, nursery: trio.Nursery) -> None:
-    tree.table.link(tree.f, tree.b, "f2")
+    tree.table.link(tree.f, tree.b, "f2", ETag("e"))
     pin = Holder(nursery, tree, (), tree.f)
     await settled()
     move = Holder(nursery, tree, (tree.b,))

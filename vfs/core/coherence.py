@@ -69,8 +69,7 @@ class Coherence:
         parent, name = self._place(path)
         if parent is None or name not in parent.children:
             return
-        if parent.children[name].busy:
-            parent.children[name].known_at = -math.inf
+        parent.children[name].known_at = -math.inf  # who writes it stores it again, at its close
         volume.adopt(parent, name, None)
         self._kernel_forgets(parent, name)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,12 +26,17 @@ MAX_LINKED = 65_536
 _NO_CHILDREN: dict[str, Inode] = {}
 """Shared by all files: 100,000 empty dicts would be 6 MB. Never written to."""
 
+_NO_COPIES: dict[tuple[Inode, str], ETag] = {}
+"""Likewise."""
+
 
 class Inode:
     """One file or directory as this mount knows it.
 
     `names` holds every (parent, name); empty once it was removed. INVARIANT: a directory has at most one.
-    `etag` is the stored version; None while nothing is stored (created and not closed yet).
+    `etag` is the version stored at the first name; None while nothing is stored (created and not closed yet).
+    `copies` are the versions at the others: each name is an object of its own, which others may replace.
+    INVARIANT: no more of them than there are such names.
     """
 
     __slots__ = (
@@ -38,6 +44,7 @@ class Inode:
         "attrs_dirty",
         "children",
         "content",
+        "copies",
         "etag",
         "handles",
         "ino",
@@ -63,6 +70,7 @@ class Inode:
         self.attr = attr
         self.etag = etag
         self.names: list[tuple[Inode, str]] = []
+        self.copies = _NO_COPIES
         self.children: dict[str, Inode] = {} if attr.is_dir else _NO_CHILDREN
         self.content: Content | None = None
         self.lookups = 0
@@ -115,10 +123,46 @@ class Inode:
             self.handles
             or (self.attrs_dirty and not self.late)
             or self.storing
-            or len(self.names) > 1
             or self.etag is None
             or (self.content is not None and self.content.dirty)
         )
+
+    @property
+    def only_read(self) -> bool:
+        """A file: those who have it open are all that keeps it, and none of them can write."""
+        return bool(
+            self.handles
+            and not self.attr.is_dir
+            and not self.writers
+            and not self.attrs_dirty
+            and not self.storing
+            and self.etag is not None
+            and not (self.content is not None and self.content.dirty)
+        )
+
+    def replaced(self, parent: Inode, name: str, stored: Attr, etag: ETag) -> bool:
+        """Whether what is stored at a name is something else: another kind of thing, or no copy of this file.
+
+        A file with one name is still the same one in another version.
+        """
+        if stat.S_IFMT(stored.mode) != stat.S_IFMT(self.attr.mode):
+            return True
+        if len(self.names) == 1:
+            return False
+        return etag != self.version(parent, name) or replace(stored, ctime_ns=self.attr.ctime_ns) != self.attr
+
+    def version(self, parent: Inode, name: str) -> ETag | None:
+        """What is stored at one of its names."""
+        return self.copies.get((parent, name), self.etag)
+
+    def has_version(self, parent: Inode, name: str, etag: ETag) -> None:
+        """That is stored at one of its names now."""
+        if self.names[0] == (parent, name):
+            self.etag = etag
+        elif self.copies:
+            self.copies[parent, name] = etag
+        else:
+            self.copies = {(parent, name): etag}
 
     def merged(self, stored: Attr) -> Attr:
         """What the store says, with the times that it does not have yet."""
@@ -207,32 +251,38 @@ class InodeTable:
     def add(self, parent: Inode, name: str, attr: Attr, etag: ETag | None) -> Inode:
         """A new inode under a free name."""
         inode = self._new(attr, etag)
-        self.link(inode, parent, name)
+        self.link(inode, parent, name, etag)
         return inode
 
-    def link(self, inode: Inode, parent: Inode, name: str) -> None:
-        """One more name, which must be free."""
+    def link(self, inode: Inode, parent: Inode, name: str, etag: ETag | None) -> None:
+        """One more name, which must be free, and the version that is stored there."""
         assert name not in parent.children, f"{name!r} is taken"
         parent.children[name] = inode
         inode.names.append((parent, name))
+        if etag is not None:
+            inode.has_version(parent, name, etag)
         if len(inode.names) > 1:
             self._linked[inode.ino] = inode
             self._linked.move_to_end(inode.ino)
 
     def unlink(self, parent: Inode, name: str) -> Inode:
-        """Takes a name away. The inode stays while it is in use."""
+        """Takes a name away. The inode stays while it is in use; what is stored at its next name counts then."""
         inode = parent.children.pop(name)
+        first = inode.names[0] == (parent, name)
         inode.names.remove((parent, name))
+        if inode.copies:
+            copy = inode.copies.pop(inode.names[0] if first else (parent, name), None)
+            inode.etag = copy if first else inode.etag
         for gone in parent.readers:
             gone.add(name)
         if len(inode.names) < 2:
             self._linked.pop(inode.ino, None)
         return inode
 
-    def move(self, parent: Inode, name: str, new_parent: Inode, new_name: str) -> None:
-        """Gives an inode another name, which must be free."""
+    def move(self, parent: Inode, name: str, new_parent: Inode, new_name: str, etag: ETag | None) -> None:
+        """Gives an inode another name, which must be free, and the version that is stored there."""
         inode = self.unlink(parent, name)
-        self.link(inode, new_parent, new_name)
+        self.link(inode, new_parent, new_name, etag)
 
     def remember(self, inode: Inode, count: int = 1) -> Inode:
         """The kernel was told of this inode."""
@@ -285,6 +335,7 @@ class InodeTable:
                 return
             del self._linked[inode.ino]
             shed, inode.names[1:] = inode.names[1:], []
+            inode.copies = _NO_COPIES
             for parent, name in shed:  # no `unlink`: the name is still stored, so open listings must show it
                 del parent.children[name]
             for known in (inode, *(parent for parent, _ in shed)):
@@ -295,6 +346,7 @@ class InodeTable:
         for inode in self._by_ino.values():
             assert inode.lookups >= 0, f"{inode}: negative lookup count"
             assert not inode.attr.is_dir or len(inode.names) < 2, f"{inode}: directory with two names"
+            assert set(inode.copies) <= set(inode.names[1:]), f"{inode}: versions of names that it has not"
             for parent, name in inode.names:
                 assert parent.children.get(name) is inode, f"{inode}: not among its parent's children"
             for name, child in inode.children.items():

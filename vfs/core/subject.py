@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -22,6 +22,8 @@ class Namer(Protocol):
 
     def meta(self, inode: Inode) -> ObjectMeta: ...
 
+    def stored_at(self, inode: Inode, parent: Inode, name: str, info: ObjectInfo) -> None: ...
+
     @property
     def outdated(self) -> Callable[[Ino], None]: ...
 
@@ -38,6 +40,15 @@ class NamedContent:
 
     def meta(self) -> ObjectMeta:
         return self._volume.meta(self._inode)
+
+    def others(self) -> Sequence[tuple[Key, ETag | None]]:
+        inode = self._inode
+        versions = [inode.version(parent, name) for parent, name in inode.names[1:]]
+        return list(zip(self.keys()[1:], versions, strict=True))
+
+    def copied(self, info: ObjectInfo) -> None:
+        at = self.keys().index(info.key)
+        self._volume.stored_at(self._inode, *self._inode.names[at], info)
 
     def accept(self, meta: ObjectMeta) -> bool:
         """It may have the times of when its upload began, as later ones cost a copy (decisions/0009).

@@ -17,6 +17,7 @@ import trio
 
 from vfs.config import Config
 from vfs.core.absences import Absences
+from vfs.core.attr_store import AttrStore
 from vfs.core.background import Background
 from vfs.core.handles import Handles
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
@@ -31,15 +32,14 @@ from vfs.data.read_ahead import ReadAhead
 from vfs.data.snapshot import Base
 from vfs.data.stream import Shipper
 from vfs.data.writeback import Writeback
-from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, Stale, VfsError
+from vfs.errors import ConfigError, NotDirectory, NotFound, ObjectNotFound, VfsError
 from vfs.layout import Layout
-from vfs.meta.attrs import encode, link_text, now_ns
+from vfs.meta.attrs import encode, now_ns
 from vfs.meta.cache import MetaCache
 from vfs.meta.contents import SharedContents
 from vfs.meta.entry import Entry
 from vfs.meta.shared import SharedCache
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
-from vfs.store.copying import copy_object
 from vfs.types import Attr, Ino, Key
 
 log = structlog.get_logger()
@@ -87,7 +87,8 @@ class Volume:
         """Told of attributes that are not what the kernel has been told; set by `fuse.notify`."""
         self.kernel_told: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         """Returns when the kernel has heard of everything before; set by `fuse.notify`."""
-        self.late = LateTimes(self.store_attrs, self.paths, self.background, self.parallel)
+        self.attrs = AttrStore(self, self.store, self.layout, self.cache)
+        self.late = LateTimes(self.attrs.store, self.paths, self.background, self.parallel)
         self.read_ahead = ReadAhead(self.budget, self.background.spawn, config.read_ahead)
         self._contents: dict[Content, Inode] = {}
 
@@ -130,7 +131,8 @@ class Volume:
         if not parent.attr.is_dir:
             raise NotDirectory(f"inode {parent.ino}")
         child = parent.children.get(name)
-        if child is not None and (child.busy or self.fresh(child, join(parent, name), max_age)):
+        ours = child is not None and child.busy and not child.only_read
+        if child is not None and (ours or self.fresh(child, join(parent, name), max_age)):
             return child
         if parent.ino == ROOT:
             return child  # exactly what was put there when the mount began
@@ -138,19 +140,24 @@ class Volume:
         return self.adopt(parent, name, entry)
 
     def fresh(self, inode: Inode, path: str, max_age: float = math.inf) -> bool:
-        """What is known of an inode need not be asked for again."""
-        return inode.known_at + min(self.cache.memory.ttl(path), max_age) > trio.current_time()
+        """What is known of an inode need not be asked for again. Of several names each is known by itself."""
+        known_until = inode.known_at + min(self.cache.memory.ttl(path), max_age)
+        return len(inode.names) == 1 and known_until > trio.current_time()
 
     def adopt(
         self, parent: Inode, name: str, entry: Entry | None, known_at: float = -math.inf
     ) -> Inode | None:
-        """Takes over what the store says of a name, unless this mount knows better."""
+        """Takes over what the store says of a name, unless this mount knows better.
+
+        Who has a file open to read it keeps his version, but not its name.
+        """
         child = parent.children.get(name)
         if child is not None and (child.busy or child.moving):
-            return child
-        if child is not None and (
-            entry is None or stat.S_IFMT(entry.attr.mode) != stat.S_IFMT(child.attr.mode)
-        ):
+            if entry is not None or not child.only_read or child.moving or child.pins:
+                return child
+            self.detach(parent, name)
+            return None
+        if child is not None and (entry is None or child.replaced(parent, name, entry.attr, entry.etag)):
             if child.pins or any(node.busy for node in child.below()):
                 return child  # what is not stored yet must not lose its place
             self.detach(parent, name)
@@ -159,13 +166,13 @@ class Volume:
             return None
         if child is None:
             child = self.table.add(parent, name, entry.attr, entry.etag)
-        elif child.etag != entry.etag and not child.attr.is_dir:
+        elif child.version(parent, name) != entry.etag and not child.attr.is_dir:
             if child.content is not None:
                 self.release_content(child)
             child.stale_pages = True
             child.target = None
             child.etag = entry.etag
-        if child.attr != (attr := child.merged(entry.attr)):
+        if child.attr != (attr := child.merged(entry.attr)) and len(child.names) == 1:
             child.attr = attr
             self.outdated(child.ino)
         child.marker = entry.marker
@@ -184,6 +191,8 @@ class Volume:
             if not inode.handles:
                 self._abandon(inode)
             self.table.reap(inode)
+        elif inode.content is not None and inode.etag is not None:  # another name may come first now
+            inode.content.rebase(ObjectInfo(self.keys(inode)[0], inode.attr.size, inode.etag, 0))
         return inode
 
     def _abandon(self, inode: Inode) -> None:
@@ -200,13 +209,6 @@ class Volume:
         inode.known_at = -math.inf
         for parent, name in inode.names:
             self.cache.doubt(join(parent, name))
-
-    async def take_first_name(self, inode: Inode) -> None:
-        """Of several names another may come first now, which is an object of its own: its version is asked for."""
-        info = await self.store.head(self.keys(inode)[0])
-        inode.etag = info.etag
-        if inode.content is not None:
-            inode.content.rebase(info)
 
     def release_content(self, inode: Inode) -> None:
         """Gives back the RAM of a content that nobody has open, dirty or not."""
@@ -253,14 +255,21 @@ class Volume:
         if info is not None:
             self.stored(inode, info)
         elif late:
-            await self.store_attrs(inode)
+            await self.attrs.store(inode)
 
     def stored(self, inode: Inode, info: ObjectInfo) -> None:
         """The store has this version now, whatever was written meanwhile."""
-        inode.etag, inode.known_at = info.etag, trio.current_time()
-        entry = Entry(replace(inode.attr, size=info.size), info.etag, modified_ns=info.modified_ns)
-        for parent, name in inode.names:
-            self.cache.put(join(parent, name), entry)
+        inode.known_at = trio.current_time()
+        if inode.names:
+            self.stored_at(inode, *inode.names[0], info)
+        else:
+            inode.etag = info.etag
+
+    def stored_at(self, inode: Inode, parent: Inode, name: str, info: ObjectInfo) -> None:
+        """The same of one of its names."""
+        inode.has_version(parent, name, info.etag)
+        attr = replace(inode.attr, size=info.size)
+        self.cache.put(join(parent, name), Entry(attr, info.etag, modified_ns=info.modified_ns))
 
     async def durable(self, inode: Inode) -> None:
         """Returns when all that was done to this file before the call is in the store."""
@@ -273,68 +282,7 @@ class Volume:
                 await self.commit(inode)
         elif inode.attrs_dirty:
             async with self.paths.pinned(inode):
-                await self.store_attrs(inode)
-
-    async def store_attrs(self, inode: Inode) -> None:
-        """Stores attributes only, at every name. The caller pins the path."""
-        if not inode.names or inode.ino == ROOT:
-            return
-        inode.attrs_dirty = False
-        self.late.discard(inode)
-        inode.storing += 1
-        try:
-            await (self._store_directory(inode) if inode.attr.is_dir else self._store_file_attrs(inode))
-        except VfsError:
-            inode.attrs_dirty = bool(inode.names)
-            raise
-        finally:
-            inode.storing -= 1
-        if not inode.lookups:
-            self.table.reap(inode)
-
-    async def _store_directory(self, inode: Inode) -> None:
-        path = inode.path()
-        key = self.layout.dir_key(path)
-        info = await self.store.put(key, (), self.meta(inode))
-        inode.marker = True
-        inode.etag = info.etag
-        self.cache.put(path, Entry(inode.attr, info.etag, modified_ns=info.modified_ns))
-
-    async def _store_file_attrs(self, inode: Inode) -> None:
-        meta = self.meta(inode)
-        keys = self.keys(inode)
-        for key in reversed(keys):
-            assert inode.etag is not None, "a file that is not stored has a dirty content"
-            info = ObjectInfo(key, inode.attr.size, inode.etag, 0)
-            if inode.attr.is_symlink:
-                info = await self.store.put(key, [await self.target(inode)], meta)
-            elif key == keys[0] or inode.attr.size > self.store.capabilities.max_copy:
-                info = await copy_object(self.store, info, key, meta)
-            else:
-                info = await self.store.copy(
-                    key, key, meta
-                )  # the etag that is known is that of the first name
-        if inode.content is not None:
-            inode.content.rebase(info)
-        self.stored(inode, info)
-
-    async def target(self, inode: Inode) -> bytes:
-        """The text of a symbolic link, whether it is the object's body or, as geesefs has it, in its metadata.
-
-        The caller pins the path. Raises Stale when the object is gone.
-        """
-        if inode.target is None:
-            try:
-                got = await self.store.get(self.keys(inode)[0])
-            except ObjectNotFound as error:
-                raise Stale("the link was deleted by another writer") from error
-            inode.target = link_text(got.info.meta) or bytes(got.data)
-        return inode.target
-
-    async def mark(self, directory: Inode) -> None:
-        """Gives a directory an object of its own, so that it stays when its last entry goes."""
-        if not directory.marker and directory.ino != ROOT:
-            await self.store_attrs(directory)
+                await self.attrs.store(inode)
 
     # -- background ------------------------------------------------------------------------------------------
 

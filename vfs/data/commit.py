@@ -11,7 +11,7 @@ silently: see `vfs.data.conflict`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ from vfs.errors import (
 )
 from vfs.store.base import Body, ObjectInfo, ObjectStore, Part
 from vfs.store.copying import copy_object
-from vfs.types import Buffer, ETag, Key
+from vfs.types import Buffer, ETag
 
 log = structlog.get_logger()
 
@@ -96,16 +96,18 @@ class Committer:
             if not stored:
                 content.thaw()
         content.committed(snapshot, info)
-        await self._spread(content, info, snapshot.keys[1:])
+        await self._spread(content, info)
         return info
 
-    async def _spread(self, content: Content, info: ObjectInfo, others: Sequence[Key]) -> None:
+    async def _spread(self, content: Content, info: ObjectInfo) -> None:
         """Every other name gets what the first one has; until then the content is not stored."""
+        subject = content.subject
         content.spreading = True
         done = False
         try:
-            for key in others:
-                await copy_object(self._store, info, key)
+            for key, known in subject.others():
+                await self.conflicts.keep_unknown(key, known)
+                subject.copied(await copy_object(self._store, info, key))
             done = True
         except VfsError as error:
             content.fail(error)

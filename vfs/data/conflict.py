@@ -83,6 +83,12 @@ class Conflicts:
         log.warning("file was changed elsewhere while open here; kept both", key=key, other=other)
         return found.etag
 
+    async def keep_unknown(self, key: Key, known: ETag | None) -> None:
+        """Before a name of several is overwritten: keeps what is stored there unless it is the version known here."""
+        with suppress(ObjectNotFound):
+            if (await self._store.head(key)).etag != known:
+                await self.keep_other(key)
+
     def _name_for_other(self, key: Key) -> Key:
         """Beside the name, cut where it would be too long for one; the time to the microsecond makes it unique."""
         directory, slash, name = key.rpartition("/")

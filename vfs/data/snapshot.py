@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vfs.store.base import ObjectMeta, Part, Upload
+from vfs.store.base import ObjectInfo, ObjectMeta, Part, Upload
 from vfs.types import ETag, Key
 
 
@@ -20,6 +21,12 @@ class Subject(Protocol):
 
     def meta(self) -> ObjectMeta:
         """Attributes as they are now."""
+
+    def others(self) -> Sequence[tuple[Key, ETag | None]]:
+        """Every key but the first, and the version that is known to be stored there."""
+
+    def copied(self, info: ObjectInfo) -> None:
+        """That is stored at one of them now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vfs.core.filesystem.files import resize, revert, without_privileges
-from vfs.core.filesystem.lookup import refresh
+from vfs.core.filesystem.lookup import on_current, refresh
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
 from vfs.errors import (
@@ -16,7 +16,6 @@ from vfs.errors import (
     NoAttribute,
     NotPermitted,
     NotSupported,
-    PreconditionFailed,
 )
 from vfs.meta.attrs import encode, now_ns
 from vfs.store.base import Usage
@@ -56,21 +55,8 @@ async def setattr_(volume: Volume, ino: Ino, changes: Changes, fh: Fh | None, ca
         inode.times_set |= changes.mtime_ns is not None or changes.atime_ns is not None
         await _settle(volume, inode, before, resized=changes.size is not None and fh is None)
 
-    await _on_current(volume, inode, change)
+    await on_current(volume, inode, change)
     return inode
-
-
-async def _on_current(volume: Volume, inode: Inode, change: Callable[[], Awaitable[None]]) -> None:
-    """Changes the file as it is in the store: once more when another writer turns out to have replaced it."""
-    await refresh(volume, inode)
-    try:
-        await change()
-    except PreconditionFailed:
-        if inode.busy:
-            raise
-        volume.distrust(inode)
-        await refresh(volume, inode)
-        await change()
 
 
 def _applied(attr: Attr, changes: Changes) -> Attr:
@@ -95,7 +81,7 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
     if not inode.names:
         return
     content = inode.content
-    dirty = content is not None and content.dirty
+    dirty, after = content is not None and content.dirty, inode.attr
     inode.attrs_dirty = True
     volume.late.discard(inode)
     if dirty and inode.writers and not resized:
@@ -108,8 +94,18 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
         if content is not None and content.error is not None and not inode.handles:
             revert(volume, inode, content)
         elif not dirty:
-            inode.attr, inode.attrs_dirty = before, False
+            inode.attr, inode.attrs_dirty = _undone(inode.attr, before, after), False
         raise
+
+
+def _undone(now: Attr, before: Attr, after: Attr) -> Attr:
+    """Without the change from `before` to `after`; what was written meanwhile stays."""
+    changed = {
+        field: getattr(before, field)
+        for field in Attr.__slots__
+        if getattr(now, field) == getattr(after, field)
+    }
+    return replace(now, **changed)
 
 
 # -- extended attributes -------------------------------------------------------------------------------------
@@ -166,7 +162,7 @@ async def _change_xattrs(
         inode.attr = after
         await _settle(volume, inode, before, resized=False)
 
-    await _on_current(volume, inode, store)
+    await on_current(volume, inode, store)
 
 
 def _user_name(name: bytes) -> str:

@@ -7,6 +7,7 @@ import stat
 from dataclasses import replace
 
 from vfs.core.filesystem.files import open_inode
+from vfs.core.filesystem.lookup import on_current
 from vfs.core.handles import FileHandle
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
@@ -116,7 +117,7 @@ async def _make(
         key = volume.layout.dir_key(path) if attr.is_dir else volume.layout.file_key(path)
         info = await _put_new(volume, key, [body] if body else [], attr, text)
         inode = volume.table.add(directory, text, attr, info.etag)
-        entry = Entry(attr, info.etag)
+        entry = Entry(attr, info.etag, modified_ns=info.modified_ns)
         if attr.is_dir:
             volume.cache.created_directory(path, entry)
         else:
@@ -139,25 +140,38 @@ async def link(volume: Volume, ino: Ino, parent: Ino, name: bytes) -> Inode:
     inode = volume.table.get(ino)
     if inode.attr.is_dir:
         raise NotPermitted("directories cannot be linked")
-    if not inode.names:
-        raise NotFound(f"inode {ino} has no name")
-    if len(inode.names) >= MAX_LINKS:
-        raise TooManyLinks(f"a file has at most {MAX_LINKS} names")
     directory, text = _place(volume, parent, name)
-    async with volume.paths.moving((inode,), directory):
-        if await volume.resolve(directory, text) is not None:
-            raise Exists(text)
-        await volume.commit(inode)
-        inode.attr = replace(inode.attr, ctime_ns=now_ns())
-        source = volume.keys(inode)[0]
-        assert inode.etag is not None, "committed"
-        target = volume.layout.file_key(join(directory, text))
-        stored = ObjectInfo(source, inode.attr.size, inode.etag, 0)
+
+    async def one_more() -> None:
+        if not inode.names:
+            raise NotFound(f"inode {ino} has no name")
+        if len(inode.names) >= MAX_LINKS:
+            raise TooManyLinks(f"a file has at most {MAX_LINKS} names")
+        async with volume.paths.moving((inode,), directory):
+            if await volume.resolve(directory, text) is not None:
+                raise Exists(text)
+            await _copy_to(volume, inode, directory, text)
+
+    await on_current(volume, inode, one_more)
+    return volume.table.remember(inode)
+
+
+async def _copy_to(volume: Volume, inode: Inode, directory: Inode, name: str) -> None:
+    """Gives a file that is held exclusively one more name."""
+    await volume.commit(inode)
+    source = volume.keys(inode)[0]
+    assert inode.etag is not None, "committed"
+    before, inode.attr = inode.attr, replace(inode.attr, ctime_ns=now_ns())
+    stored = ObjectInfo(source, inode.attr.size, inode.etag, 0)
+    target = volume.layout.file_key(join(directory, name))
+    try:
         info = await copy_object(volume.store, stored, target, volume.meta(inode))
-        volume.table.link(inode, directory, text)
-        volume.cache.put(join(directory, text), Entry(inode.attr, info.etag))
-        volume.touch(directory)
-        return volume.table.remember(inode)
+    except VfsError:
+        inode.attr = before
+        raise
+    volume.table.link(inode, directory, name, info.etag)
+    volume.stored_at(inode, directory, name, info)
+    volume.touch(directory)
 
 
 def owned_by(parent: Inode, uid: int, gid: int, mode: int) -> Attr:

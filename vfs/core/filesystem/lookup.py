@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
-from vfs.errors import Stale
+from vfs.errors import ObjectNotFound, PreconditionFailed, Stale
 from vfs.layout import decode_name
 from vfs.types import Ino
 
@@ -24,7 +24,12 @@ async def lookup(volume: Volume, parent: Ino, name: bytes) -> Inode | None:
             if text not in directory.children and directory.ino != ROOT:
                 volume.prefetch.asked(directory, text)
                 await volume.absences.renew(directory, text)
-            found = await volume.resolve(directory, text, directory.listed.get(text))
+            known = directory.children.get(text)
+            linked = (
+                known is not None and len(known.names) > 1
+            )  # whoever opens it may have come by another name
+            max_age = volume.cache.max_age if linked else math.inf
+            found = await volume.resolve(directory, text, directory.listed.get(text), max_age)
             if found is None:
                 return None
             if not found.moving:
@@ -55,8 +60,25 @@ async def refresh(volume: Volume, inode: Inode, max_age: float = math.inf) -> No
         return
     async with volume.paths.pinned(parent):
         found = await volume.resolve(parent, name, inode.attr.is_dir, max_age)
-        if found is not inode and not inode.handles:
+        if found is not inode and not inode.handles and not inode.names:
             raise Stale(f"{name!r} was deleted or replaced by another writer")
+
+
+async def on_current(volume: Volume, inode: Inode, change: Callable[[], Awaitable[None]]) -> None:
+    """Changes the file as it is in the store: once more when another writer turns out to have replaced it.
+
+    Raises Stale when he has removed it.
+    """
+    await refresh(volume, inode)
+    try:
+        await change()
+    except (PreconditionFailed, ObjectNotFound):
+        if inode.busy:
+            raise
+        volume.distrust(inode)
+        for _ in range(len(inode.names)):  # each that is gone lets the next one come first
+            await refresh(volume, inode)
+        await change()
 
 
 async def readlink(volume: Volume, ino: Ino) -> bytes:
@@ -65,4 +87,4 @@ async def readlink(volume: Volume, ino: Ino) -> bytes:
     if inode.target is not None:
         return inode.target
     async with volume.paths.pinned(inode):
-        return await volume.target(inode)
+        return await volume.attrs.target(inode)

@@ -36,9 +36,9 @@ async def unlink(volume: Volume, parent: Ino, name: bytes) -> None:
         async with volume.paths.moving((inode,), directory):
             if directory.children.get(text) is not inode:
                 continue
-            await volume.mark(directory)
+            await volume.attrs.mark(directory)
             await drop_object(volume, directory, text, inode)
-            await forget_name(volume, directory, text)
+            forget_name(volume, directory, text)
             return
 
 
@@ -53,12 +53,12 @@ async def rmdir(volume: Volume, parent: Ino, name: bytes) -> None:
             if directory.children.get(text) is not inode:
                 continue
             placeholders = await require_empty(volume, inode)
-            await volume.mark(directory)
+            await volume.attrs.mark(directory)
             for key in placeholders:
                 await volume.store.delete(key)
             if inode.marker:
                 await volume.store.delete(volume.layout.dir_key(inode.path()))
-            await forget_name(volume, directory, text)
+            forget_name(volume, directory, text)
             return
 
 
@@ -161,14 +161,14 @@ def _orphan(volume: Volume, inode: Inode) -> Key:
     return volume.layout.private_key("orphans", volume.id, str(inode.ino))
 
 
-async def forget_name(volume: Volume, directory: Inode, name: str) -> None:
+def forget_name(volume: Volume, directory: Inode, name: str) -> None:
     """The name is gone from the store: here it goes too."""
     volume.cache.drop(join(directory, name))
-    first = directory.children[name].names[0] == (directory, name)
     inode = volume.detach(directory, name)
     volume.touch(directory)
     inode.attr = replace(inode.attr, ctime_ns=now_ns())
-    if inode.names and first:
-        await volume.take_first_name(inode)
     for parent, other in inode.names:
-        volume.cache.put(join(parent, other), Entry(inode.attr, inode.etag or ETag("")))
+        path = join(parent, other)
+        known = volume.cache.peek(path)
+        etag = inode.version(parent, other) or ETag("")
+        volume.cache.put(path, Entry(inode.attr, etag, modified_ns=known.modified_ns if known else 0))

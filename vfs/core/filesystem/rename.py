@@ -90,6 +90,8 @@ class _Move:
         self.target_path = join(target_dir, target_name)
         self.source_key = self._key(source, self.source_path)
         self.target_key = self._key(source, self.target_path)
+        self._modified_ns = 0
+        """The store's time of what was moved, if it told."""
         self._again = False
         """An earlier try was cut short: what is at the target is what it had moved."""
         self._inside: set[str] | None = None
@@ -109,16 +111,14 @@ class _Move:
         if source.attr.is_dir:
             await self._require_short_keys(self.source_key, self.target_key)
         await self._store(source)
-        await volume.mark(self.source_dir)
+        await volume.attrs.mark(self.source_dir)
         if source.attr.is_dir:
             await self._move_tree(target)
         else:
             await self._move_file(target)
         if target is not None:
-            await forget_name(volume, self.target_dir, self.target_name)
-        await self._relink()
-        if len(source.names) > 1:
-            await volume.take_first_name(source)
+            forget_name(volume, self.target_dir, self.target_name)
+        self._relink()
         volume.touch(self.source_dir)
         volume.touch(self.target_dir)
 
@@ -160,7 +160,7 @@ class _Move:
             if node.attr.is_file and node.content is not None and (node.content.dirty or node.attrs_dirty):
                 await self.volume.commit(node)
             elif node.attrs_dirty:
-                await self.volume.store_attrs(node)
+                await self.volume.attrs.store(node)
 
     async def _move_file(self, target: Inode | None) -> None:
         """The target's name shows the old file or the new one at every moment, whoever has the old one open."""
@@ -177,16 +177,16 @@ class _Move:
 
     async def _replace_object(self) -> None:
         volume, source = self.volume, self.source
-        assert source.etag is not None, "committed"
+        etag = source.version(self.source_dir, self.source_name)
+        assert etag is not None, "committed"
         if volume.store.capabilities.rename:
             await volume.store.rename(self.source_key, self.target_key)
             return
-        stored = ObjectInfo(self.source_key, source.attr.size, source.etag, 0, volume.meta(source))
-        if len(source.names) > 1:
-            stored = await volume.store.head(self.source_key)  # the etag we know is that of the first name
+        stored = ObjectInfo(self.source_key, source.attr.size, etag, 0, volume.meta(source))
         info = await copy_object(volume.store, stored, self.target_key)
         await volume.store.delete(self.source_key)
-        source.etag = info.etag
+        source.has_version(self.source_dir, self.source_name, info.etag)
+        self._modified_ns = info.modified_ns
 
     async def _move_tree(self, target: Inode | None) -> None:
         volume = self.volume
@@ -201,18 +201,17 @@ class _Move:
         await move.clear()
         self._adopt_etags(self.source, self.source_key, move.etags)
 
-    async def _relink(self) -> None:
+    def _relink(self) -> None:
         """The tree follows the store, and so does what is remembered of it."""
         volume, source = self.volume, self.source
+        etag = source.version(self.source_dir, self.source_name)
+        assert etag is not None, "stored"
         if source.attr.is_dir:
             volume.cache.moved(self.source_path, self._directories(self.source_path))
             volume.cache.moved(self.target_path, self._directories(self.target_path))
         volume.cache.drop(self.source_path)
-        volume.table.move(self.source_dir, self.source_name, self.target_dir, self.target_name)
-        if len(source.names) > 1:
-            await volume.take_first_name(source)
-        assert source.etag is not None
-        volume.cache.put(self.target_path, Entry(source.attr, source.etag, source.marker))
+        volume.table.move(self.source_dir, self.source_name, self.target_dir, self.target_name, etag)
+        volume.cache.put(self.target_path, Entry(source.attr, etag, source.marker, self._modified_ns))
         self._follow(source)
 
     def _directories(self, path: str) -> list[str] | None:
@@ -252,13 +251,15 @@ class _Move:
             await self._three_moves(target, target_key)
         for path in (self.source_path, self.target_path):
             volume.cache.moved(path, None)
+        etags = (
+            source.version(self.source_dir, self.source_name),
+            target.version(self.target_dir, self.target_name),
+        )
         volume.table.unlink(self.source_dir, self.source_name)
         volume.table.unlink(self.target_dir, self.target_name)
-        volume.table.link(source, self.target_dir, self.target_name)
-        volume.table.link(target, self.source_dir, self.source_name)
+        volume.table.link(source, self.target_dir, self.target_name, etags[0])
+        volume.table.link(target, self.source_dir, self.source_name, etags[1])
         for inode in (source, target):
-            if len(inode.names) > 1:
-                await volume.take_first_name(inode)
             self._follow(inode)
             for parent in {self.source_dir, self.target_dir}:
                 volume.touch(parent)
@@ -301,17 +302,22 @@ class _Move:
         self._adopt_etags(target, target_key, over.etags)
         self._adopt_etags(self.source, self.source_key, back.etags)
 
-    def _known(self, inode: Inode, key: Key) -> dict[str, Inode]:
-        """Files at or below one that moves, by the rest of their key, as the tree has them until it follows."""
-        known: dict[str, Inode] = {}
+    def _known(self, inode: Inode, key: Key) -> dict[str, tuple[Inode, Inode, str]]:
+        """Files at or below one that moves, by the rest of their key: inode, directory and name.
+
+        As the tree has them until it follows; a file with several names may have some of them elsewhere.
+        """
+        known: dict[str, tuple[Inode, Inode, str]] = {}
         for node in (inode, *inode.below()):
-            if node.names and not node.attr.is_dir and node.etag is not None:
-                first = self.volume.keys(node)[0]
-                if first.startswith(key):
-                    known[first[len(key) :]] = node
+            if node.attr.is_dir or node.etag is None:
+                continue
+            for stored, (parent, name) in zip(self.volume.keys(node), node.names, strict=True):
+                if stored == key or (stored.startswith(key) and inode.attr.is_dir):
+                    known[stored[len(key) :]] = (node, parent, name)
         return known
 
     def _adopt_etags(self, inode: Inode, key: Key, etags: Mapping[str, ETag]) -> None:
         """What was copied are new versions. The tree still has the old names; contents follow in `_follow`."""
-        for name, node in self._known(inode, key).items():
-            node.etag = etags.get(name, node.etag)
+        for rest, (node, parent, name) in self._known(inode, key).items():
+            if rest in etags:
+                node.has_version(parent, name, etags[rest])
