@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.fakes import S3_LIKE, MemoryStore
+from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.memory_shared import MemoryServer, MemoryShared
 from tests.unit.disk import key, mounted
+from vfs.core import late
 from vfs.errors import ObjectNotFound
 from vfs.meta.sharing import FILL_PAUSE
 
@@ -62,3 +64,65 @@ async def test_a_removal_is_seen_and_stays(together: bool, autojump_clock: MockC
             assert await other.listdir("workspace") == []
         with pytest.raises(ObjectNotFound):
             await store.head(key(f"{DIRECTORY}/"))
+
+
+async def test_what_could_not_be_stored_waits_for_the_next_time(autojump_clock: MockClock) -> None:
+    """And is meanwhile as before: in all but its times, what others make of it."""
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store, workspace_ttl=30) as one, mounted(store, workspace_ttl=30) as other:
+        await one.mkdir(DIRECTORY)
+        await trio.sleep(31)
+        await other.save(f"{DIRECTORY}/f", b"")
+        written = (await other.stat(DIRECTORY)).attr.mtime_ns
+        for _ in range(2):
+            store.fail_before("put", keys=f"{DIRECTORY}/$")
+            await other.fs.late.store_all()
+        inode = await other.walk(DIRECTORY)
+        assert (inode.attrs_dirty, inode.late, inode.busy) == (True, True, False)
+        await one.change(DIRECTORY, mode=0o700)
+        await trio.sleep(31)
+        assert (await other.stat(DIRECTORY)).attr.mode & 0o777 == 0o700
+        await other.fs.late.store_all()
+        assert not inode.attrs_dirty
+    async with mounted(store) as third:
+        attr = (await third.stat(DIRECTORY)).attr
+        assert (attr.mode & 0o777, attr.mtime_ns) == (0o700, written)
+
+
+async def test_many_that_cannot_be_stored_are_stored_when_the_store_is_back(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    monkeypatch.setattr(late, "LATE_DIRECTORIES", 3)
+    store = FaultStore(MemoryStore(S3_LIKE))
+    times: dict[str, int] = {}
+    async with mounted(store) as disk:
+        names = [f"workspace/{number}" for number in range(8)]
+        for name in names:
+            await disk.mkdir(name)
+        for name in names:
+            store.fail_before("put", keys=f"{name}/$", count=None)
+            await disk.save(f"{name}/f", b"")
+            await wait_all_tasks_blocked()
+            times[name] = (await disk.stat(name)).attr.mtime_ns
+        inodes = [await disk.walk(name) for name in names]
+        assert all(inode.attrs_dirty and inode.late for inode in inodes)
+        store.clear()
+    async with mounted(store) as disk:
+        assert {name: (await disk.stat(name)).attr.mtime_ns for name in names} == times
+
+
+async def test_a_mode_that_could_not_be_stored_either_stays_this_mounts_own(
+    autojump_clock: MockClock,
+) -> None:
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store) as disk:
+        await disk.mkdir(DIRECTORY)
+        inode = await disk.walk(DIRECTORY)
+        await disk.save(f"{DIRECTORY}/f", b"")
+        before, inode.attr = inode.attr, replace(inode.attr, mode=0o40700)
+        disk.fs.late.discard(inode)
+        disk.fs.late.put_back(inode, before, True)
+        assert inode.busy
+    assert (await store.head(key(f"{DIRECTORY}/"))).meta is not None
+    async with mounted(store) as disk:
+        assert (await disk.stat(DIRECTORY)).attr.mode == 0o40700

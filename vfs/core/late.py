@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 import trio
@@ -14,7 +15,7 @@ from vfs.core.inodes import ROOT, Inode
 from vfs.core.paths import Paths
 from vfs.errors import VfsError
 from vfs.meta.attrs import now_ns
-from vfs.types import Ino
+from vfs.types import Attr, Ino
 
 log = structlog.get_logger()
 
@@ -47,36 +48,53 @@ class LateTimes:
         directory.attrs_dirty = True
         self._late[directory.ino] = directory
         self._late.move_to_end(directory.ino)
-        if len(self._late) > LATE_DIRECTORIES:
-            oldest = self._oldest()
-            self._background.spawn(lambda: self._store(oldest))
+        while len(self._late) > LATE_DIRECTORIES:
+            self._background.spawn(partial(self._store, *self._oldest()))
 
     def discard(self, directory: Inode) -> None:
         """Stored by somebody else, or gone."""
         self._late.pop(directory.ino, None)
         directory.late = False
 
+    def put_back(self, directory: Inode, before: Attr, late: bool) -> None:
+        """It could not be stored: it waits for the next try, and in all else it is again what others make of it.
+
+        `before` are the attributes that were to be stored, and `late` whether the times alone were new in them.
+        """
+        if not directory.attrs_dirty or not directory.names:
+            return
+        now = directory.attr
+        same = replace(before, mtime_ns=now.mtime_ns, ctime_ns=now.ctime_ns) == now
+        directory.late = late and same  # else something was set meanwhile, and could not be stored either
+        self._late[directory.ino] = directory
+
     async def store_all(self) -> None:
         """Stores the times of every directory that is newer here, several at once; failures are logged."""
 
-        async def one(directory: Inode) -> None:
+        async def one(directory: Inode, late: bool) -> None:
             async with self._parallel:
-                await self._store(directory)
+                await self._store(directory, late)
 
         async with trio.open_nursery() as nursery:
             while self._late:
-                nursery.start_soon(one, self._oldest())
+                nursery.start_soon(one, *self._oldest())
 
-    def _oldest(self) -> Inode:
-        """Taken out, to be stored: until then it is this mount's own, as any that is being changed."""
+    def _oldest(self) -> tuple[Inode, bool]:
+        """Taken out, to be stored: until then it is this mount's own, as any that is being changed.
+
+        And whether its times alone are what the store does not have.
+        """
         _, directory = self._late.popitem(last=False)
-        directory.late = False
-        return directory
+        late, directory.late = directory.late, False
+        return directory, late
 
-    async def _store(self, directory: Inode) -> None:
+    async def _store(self, directory: Inode, late: bool) -> None:
+        before = directory.attr
         try:
             async with self._paths.pinned(directory):
+                before = directory.attr
                 if directory.attrs_dirty and directory.names:
                     await self._store_attrs(directory)
         except VfsError as error:
-            log.info("directory times not stored", inode=directory.ino, error=str(error))
+            self.put_back(directory, before, late)
+            log.info("directory times not stored yet", inode=directory.ino, error=str(error))
