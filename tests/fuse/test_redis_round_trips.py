@@ -75,10 +75,10 @@ def start(remote: MakeMount, redis_server: RedisServer) -> Start:
 
 
 def put_files(server: Server, mount: Mount, count: int) -> None:
-    """By another program, in `d`."""
+    """By another program."""
 
     def put(number: int) -> None:
-        key = f"{mount.user_prefix}workspace/d/{number:04}"
+        key = f"{mount.user_prefix}workspace/{number:04}"
         server.client.put(key, b"x" * (number % 9), {"x-amz-meta-mode": "33152"})
 
     with ThreadPoolExecutor(4) as pool:
@@ -91,30 +91,31 @@ def run(directory: Path, *argv: str) -> list[str]:
 
 
 def test_ls_of_a_thousand_files(start: Start, costs: Costs, s3: Server, proxy: Proxy) -> None:
-    """The first mount asks for everything, once; the second one asks Redis."""
+    """The first mount asks for everything, once; the second one asks Redis.
+
+    One request more than it must is the index of the directory, which is not there yet (decisions/0011).
+    """
     first = start()
     put_files(s3, first, FILES)
     with costs(first) as cost:
-        out = run(first.workspace, "ls", "-l", "d")
+        out = run(first.workspace, "ls", "-l")
     assert len(out) == FILES + 1
     assert out[-1].startswith("-rw-------")
-    # one listing tells that `d` is a directory, the other what is in it
-    assert cost.kinds.pop("HeadObject") in (FILES, FILES + 1)
-    assert cost.kinds == {"ListObjectsV2": 2, "GetObject": 1}, "files, and their index"
+    assert cost.kinds == {"ListObjectsV2": 1, "HeadObject": FILES, "GetObject": 1}
     with costs(first) as cost:
-        assert run(first.workspace, "ls", "-l", "d") == out
+        assert run(first.workspace, "ls", "-l") == out
     assert (cost.kinds, cost.trips) == ({}, 0)
 
     second = start(like=first)
     settle(proxy)
     with costs(second) as cost:
-        assert run(second.workspace, "ls", "-l", "d") == out
+        assert run(second.workspace, "ls", "-l") == out
     assert "HeadObject" not in cost.kinds
     assert cost.kinds.get("ListObjectsV2", 0) <= 1
     assert cost.trips <= 3
     sys.stderr.write(f"cold mount, warm Redis: {cost}\n")
     with costs(second) as cost:
-        assert run(second.workspace, "ls", "-l", "d") == out
+        assert run(second.workspace, "ls", "-l") == out
     assert (cost.kinds, cost.trips) == ({}, 0)
 
 

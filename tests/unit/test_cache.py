@@ -159,13 +159,20 @@ async def test_who_waits_for_a_cancelled_flight_flies_itself(world: World, autoj
     assert world.cache.peek(FILE) is not None
 
 
-@pytest.mark.parametrize(("directory", "call"), [(False, "head"), (True, "list")])
-async def test_what_a_listing_showed_is_asked_for_alone(world: World, directory: bool, call: str) -> None:
+@pytest.mark.parametrize("marker", [True, False])
+@pytest.mark.parametrize("directory", [True, False])
+async def test_what_a_listing_showed_is_asked_for_alone(world: World, directory: bool, marker: bool) -> None:
+    """A directory by its own object; what has none only has what lies under it."""
     await world.put(FILE, b"abc")
     await world.put("workspace/d/f", b"abc")
+    if marker:
+        await world.put("workspace/d/")
     path = DIRECTORY if directory else FILE
-    assert await world.cache.lookup(path, directory) is not None
-    assert {name: calls.ended for name, calls in world.metered.statistics().calls.items()} == {call: 1}
+    found = await world.cache.lookup(path, directory)
+    assert found is not None
+    assert (found.attr.is_dir, found.marker) == (directory, marker or not directory)
+    asked = {name: calls.ended for name, calls in world.metered.statistics().calls.items()}
+    assert asked == ({"head": 1, "list": 1} if directory and not marker else {"head": 1})
 
 
 async def test_a_known_listing_is_such_a_hint(world: World) -> None:

@@ -26,7 +26,7 @@ from vfs.meta.memory import Known, Memory
 from vfs.meta.shared import Change, Kind, SharedCache
 from vfs.meta.sharing import Sharing, Spawn
 from vfs.store.base import ObjectInfo, ObjectStore
-from vfs.types import ETag
+from vfs.types import ETag, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,10 @@ class MetaCache:
             directory = self.memory.is_directory(path)
         if directory is None:
             entry = await self._either(path)
+        elif directory:
+            entry = await self._marker(path) or await self._directory(path) or await self._file(path)
         else:
-            likely, other = (self._directory, self._file) if directory else (self._file, self._directory)
-            entry = await likely(path) or await other(path)
+            entry = await self._file(path) or await self._directory(path)
         self.sharing.fill(path, entry, version)
         return Known(entry, asked)
 
@@ -160,8 +161,14 @@ class MetaCache:
         return directory or file
 
     async def _file(self, path: str) -> Entry | None:
+        return await self._object(self._layout.file_key(path))
+
+    async def _marker(self, path: str) -> Entry | None:
+        return await self._object(self._layout.dir_key(path))
+
+    async def _object(self, key: Key) -> Entry | None:
         try:
-            return self._entry(await self._store.head(self._layout.file_key(path)))
+            return self._entry(await self._store.head(key))
         except ObjectNotFound:
             return None
 

@@ -177,7 +177,10 @@ class ObjectStore(Protocol):
     async def list(
         self, prefix: str, *, delimiter: str = "", token: str | None = None, limit: int = 1000
     ) -> ListPage:
-        """At most `limit` (1 to 1000) objects and prefixes together. An unknown prefix is an empty page."""
+        """At most `limit` (1 to 1000) objects and prefixes together. An unknown prefix is an empty page.
+
+        With a delimiter the object whose key is `prefix` may be left out.
+        """
 
     async def delete(self, key: Key) -> None:
         """Deletes if present; absent is success (as in S3)."""

@@ -147,6 +147,8 @@ class S3Store:
         params: dict[str, Any] = {"ContinuationToken": token} if token else {}
         if delimiter:
             params["Delimiter"] = delimiter
+            if prefix and not token:  # a directory of 1,000 files is one page although it has a marker
+                params["StartAfter"] = keys.stored_prefix(prefix)
         answer = await self._bucket.call(
             "list_objects_v2",
             Prefix=keys.stored_prefix(prefix),
