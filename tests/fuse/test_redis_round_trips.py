@@ -176,6 +176,17 @@ def test_a_small_file_is_read_without_the_store(start: Start, costs: Costs, prox
     assert cost.trips == 0
 
 
+def test_a_symbolic_link_is_read_without_the_store(start: Start, costs: Costs, proxy: Proxy) -> None:
+    first = start()
+    (first.workspace / "link").symlink_to("somewhere else")
+    settle(proxy)
+    second = start(like=first)
+    settle(proxy)
+    with costs(second) as cost:
+        assert os.readlink(second.workspace / "link") == "somewhere else"
+    assert (cost.kinds, cost.trips) == ({}, 1)
+
+
 def test_what_another_mount_writes_is_known_without_asking(start: Start, costs: Costs, proxy: Proxy) -> None:
     first, second = (one := start()), start(like=one)
     assert os.listdir(second.workspace) == []

@@ -13,7 +13,7 @@ from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.memory_shared import MemoryServer, MemoryShared
 from tests.unit.disk import key, mounted
 from vfs.core import late
-from vfs.errors import ObjectNotFound
+from vfs.errors import ObjectNotFound, StoreUnavailable
 from vfs.meta.sharing import FILL_PAUSE
 
 DIRECTORY = "workspace/d"
@@ -126,3 +126,46 @@ async def test_a_mode_that_could_not_be_stored_either_stays_this_mounts_own(
     assert (await store.head(key(f"{DIRECTORY}/"))).meta is not None
     async with mounted(store) as disk:
         assert (await disk.stat(DIRECTORY)).attr.mode == 0o40700
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_chmod_that_fails_leaves_late_times_for_the_next_try(
+    late: bool, cancelled: bool, autojump_clock: MockClock
+) -> None:
+    """And nothing to be stored where nothing was."""
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store) as disk:
+        await disk.mkdir(DIRECTORY)
+        if late:
+            await disk.save(f"{DIRECTORY}/f", b"")
+        inode = await disk.walk(DIRECTORY)
+        before = inode.attr
+        if cancelled:
+            store.slow("put", keys=f"{DIRECTORY}/$", seconds=9, count=1)
+            with trio.move_on_after(1):
+                await disk.change(DIRECTORY, mode=0o700)
+        else:
+            store.fail_before("put", keys=f"{DIRECTORY}/$")
+            with pytest.raises(StoreUnavailable):
+                await disk.change(DIRECTORY, mode=0o700)
+        assert (inode.attr, inode.attrs_dirty, inode.late, inode.busy) == (before, late, late, False)
+    async with mounted(store) as disk:
+        attr = (await disk.stat(DIRECTORY)).attr
+        assert (attr.mode, attr.mtime_ns) == (before.mode, before.mtime_ns)
+
+
+async def test_an_fsync_of_a_directory_that_fails_is_done_by_the_next(autojump_clock: MockClock) -> None:
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store) as disk:
+        await disk.mkdir(DIRECTORY)
+        await disk.save(f"{DIRECTORY}/f", b"")
+        inode = await disk.walk(DIRECTORY)
+        fh = await disk.fs.opendir(inode.ino)
+        store.fail_before("put", keys=f"{DIRECTORY}/$")
+        with pytest.raises(StoreUnavailable):
+            await disk.fs.fsyncdir(fh)
+        assert inode.late
+        await disk.fs.fsyncdir(fh)
+        assert not inode.attrs_dirty
+        await disk.fs.releasedir(fh)

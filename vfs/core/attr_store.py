@@ -8,7 +8,7 @@ import structlog
 
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
 from vfs.core.late import LateTimes
-from vfs.errors import ObjectNotFound, PreconditionFailed, Stale, VfsError
+from vfs.errors import ObjectNotFound, PreconditionFailed, Stale
 from vfs.layout import Layout
 from vfs.meta.attrs import link_text
 from vfs.meta.cache import MetaCache
@@ -36,6 +36,8 @@ class Holder(Protocol):
 
     def detach(self, parent: Inode, name: str) -> Inode: ...
 
+    def distrust(self, inode: Inode) -> None: ...
+
 
 class AttrStore:
     """One for the whole mount."""
@@ -50,6 +52,7 @@ class AttrStore:
         """At every name. The caller pins the path, and no commit of the content is running in this task."""
         if not inode.names or inode.ino == ROOT:
             return
+        before, late, stored = inode.attr, inode.late, False
         inode.attrs_dirty = False
         self._holder.late.discard(inode)
         inode.storing += 1
@@ -61,11 +64,13 @@ class AttrStore:
             else:
                 async with inode.content.lock:  # a commit replaces the version that is copied here
                     await self._store_file(inode)
-        except VfsError:
-            inode.attrs_dirty = bool(inode.names)
-            raise
+            stored = True
         finally:
             inode.storing -= 1
+            if not stored:
+                inode.attrs_dirty = bool(inode.names)
+                if inode.attr.is_dir:
+                    self._holder.late.put_back(inode, before, late)
         if not inode.lookups:
             self._holder.table.reap(inode)
 
@@ -77,13 +82,14 @@ class AttrStore:
     async def target(self, inode: Inode) -> bytes:
         """The text of a symbolic link, whether it is the object's body or, as geesefs has it, in its metadata.
 
-        The caller pins the path. Raises Stale when the object is gone.
+        The caller pins the path. Raises Stale when another writer replaced or deleted the object.
         """
         if inode.target is None:
             try:
-                got = await self._store.get(self._holder.keys(inode)[0])
-            except ObjectNotFound as error:
-                raise Stale("the link was deleted by another writer") from error
+                got = await self._store.get(self._holder.keys(inode)[0], if_match=inode.etag)
+            except (PreconditionFailed, ObjectNotFound) as error:
+                self._holder.distrust(inode)
+                raise Stale("the link was deleted or replaced by another writer") from error
             inode.target = link_text(got.info.meta) or bytes(got.data)
         return inode.target
 

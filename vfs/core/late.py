@@ -62,6 +62,7 @@ class LateTimes:
         `before` are the attributes that were to be stored, and `late` whether the times alone were new in them.
         """
         if not directory.attrs_dirty or not directory.names:
+            self.discard(directory)
             return
         now = directory.attr
         same = replace(before, mtime_ns=now.mtime_ns, ctime_ns=now.ctime_ns) == now

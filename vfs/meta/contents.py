@@ -24,14 +24,14 @@ class SharedContents(Layer):
     async def get(
         self, key: Key, start: int = 0, length: int | None = None, *, if_match: ETag | None = None
     ) -> Fetched:
-        whole = start == 0 and length is not None and 0 < length <= self._limit
+        whole = start == 0 and (length is None or 0 < length <= self._limit)
         if not whole or if_match is None:
             return await self.inner.get(key, start, length, if_match=if_match)
         data = await self._shared.content(key, if_match)
-        if data is not None and len(data) == length:
+        if data is not None and length in (None, len(data)):
             return Fetched(ObjectInfo(key, len(data), if_match, 0), data)
         got = await self.inner.get(key, start, length, if_match=if_match)
-        if got.info.size == length:
+        if 0 < got.info.size == len(got.data) <= self._limit:
             self._keep(key, got.info.etag, bytes(got.data))
         return got
 

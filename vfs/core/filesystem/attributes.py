@@ -82,6 +82,7 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
         return
     content = inode.content
     dirty, after = content is not None and content.dirty, inode.attr
+    attrs_dirty, late = inode.attrs_dirty, inode.late
     inode.attrs_dirty = True
     volume.late.discard(inode)
     if dirty and inode.writers and not resized:
@@ -94,7 +95,9 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
         if content is not None and content.error is not None and not inode.handles:
             revert(volume, inode, content)
         elif not dirty:
-            inode.attr, inode.attrs_dirty = _undone(inode.attr, before, after), False
+            inode.attr, inode.attrs_dirty = _undone(inode.attr, before, after), attrs_dirty
+            if inode.attr.is_dir:
+                volume.late.put_back(inode, inode.attr, late)
         raise
 
 

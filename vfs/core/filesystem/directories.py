@@ -10,7 +10,7 @@ import trio
 from vfs.core.handles import DirectoryHandle
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.volume import Volume
-from vfs.errors import NotDirectory, VfsError, leading
+from vfs.errors import NotDirectory, leading
 from vfs.meta.entry import Entry
 from vfs.meta.index import LEAST
 from vfs.meta.listing import Listing
@@ -200,8 +200,4 @@ async def fsyncdir(volume: Volume, fh: Fh) -> None:
     for child in list(inode.children.values()):
         if child.etag is None and child.content is not None:
             await volume.durable(child)
-    try:
-        await volume.durable(inode)
-    except VfsError:
-        inode.attrs_dirty = bool(inode.names)
-        raise
+    await volume.durable(inode)
