@@ -15,7 +15,7 @@ from vfs.meta.redis import Limits, Location, RedisCache
 from vfs.meta.shared import Change, Kind, Record, SharedCache
 from vfs.types import ETag, Key
 
-QUICK = Limits(connect_timeout=0.2, command_timeout=0.3, queue_timeout=0.3, block=0.1, beat=0.2)
+QUICK = Limits(connect_timeout=0.2, command_timeout=0.3, queue_timeout=0.3, calm=0.0, block=0.1, beat=0.2)
 ALL = Change(Kind.ALL)
 
 

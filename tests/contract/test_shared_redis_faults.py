@@ -267,7 +267,7 @@ async def test_nothing_wrong_is_known_where_keys_are_evicted(policy: str) -> Non
 
 
 async def test_a_slow_server_is_not_asked_and_still_told(server: RedisServer) -> None:
-    limits = Limits(block=0.1, beat=0.5)
+    limits = Limits(block=0.1, beat=0.5, calm=0.0)
     with Relay(server.port) as relay, capture_logs() as lines:
         near = RedisCache(Location.parse(server.url, {}), "s", "u", QUICK)
         far = RedisCache(Location.parse(f"redis://127.0.0.1:{relay.port}", {}), "s", "u", limits)

@@ -28,7 +28,6 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Outage:
-    begun: float
     next_probe: float
     slow: bool
     pause: float = FIRST_PAUSE
@@ -36,14 +35,18 @@ class _Outage:
 
 
 class Breaker:
-    """`slow` is in seconds, for one answer."""
+    """`slow` is in seconds, for one answer. Trouble is over, and said to be, after `calm` seconds without any."""
 
-    def __init__(self, slow: float) -> None:
+    def __init__(self, slow: float, calm: float) -> None:
         self._slow = slow
+        self._calm = calm
         self._failures = 0
         self._late = 0
         # INVARIANT: None exactly while closed.
         self._outage: _Outage | None = None
+        self._told_at: float | None = None
+        """When the log told of trouble; None once it told of its end."""
+        self._closed_at = 0.0
         self.cause = ""
         self.since = time.time()
         self.refused = 0
@@ -84,12 +87,12 @@ class Breaker:
             if self._late >= SLOW_ANSWERS:
                 self._open(f"answers take {seconds * 1000:.0f} ms", slow=True)
         elif not late:
-            log.info("redis is back", seconds=round(trio.current_time() - outage.begun, 1))
-            self._outage = None
+            self._outage, self._closed_at = None, trio.current_time()
             self.since = time.time()
         else:
             outage.slow = True
             self._again(outage)
+        self._tell_of_end()
 
     def failed(self, cause: str, at_once: bool = False) -> None:
         self._failures += 1
@@ -114,9 +117,18 @@ class Breaker:
         outage.probing = False
         outage.next_probe = trio.current_time() + outage.pause
 
+    def _tell_of_end(self) -> None:
+        if self._told_at is None or self._outage is not None:
+            return
+        if trio.current_time() >= self._closed_at + self._calm:
+            log.info("redis is back", seconds=round(self._closed_at - self._told_at, 1))
+            self._told_at = None
+
     def _open(self, cause: str, slow: bool) -> None:
-        log.warning("redis is slow, and not asked" if slow else "redis is away", cause=cause)
         now = trio.current_time()
-        self._outage = _Outage(now, now + FIRST_PAUSE, slow)
+        if self._told_at is None:
+            log.warning("redis is slow, and not asked" if slow else "redis is away", cause=cause)
+            self._told_at = now
+        self._outage = _Outage(now + FIRST_PAUSE, slow)
         self.cause = cause
         self.since = time.time()

@@ -313,7 +313,7 @@ def _settled(connection: Any) -> None:
 
 
 def _pooled(kind: type[Any], options: dict[str, Any]) -> Redis:
-    return Redis(connection_pool=ConnectionPool(connection_class=kind, **options))
+    return Redis.from_pool(ConnectionPool(connection_class=kind, **options))  # which it closes, too
 
 
 def _run_id(info: bytes | str) -> str:

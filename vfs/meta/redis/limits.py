@@ -19,6 +19,8 @@ class Limits:
     threads: int = 8
     slow: float = 0.1
     """An answer that takes longer is late: the store would be about as fast."""
+    calm: float = 5.0
+    """Trouble that comes back sooner is the same: the log tells of it once."""
 
     block: float = 1.0
     """One question for changes waits so long for them."""

@@ -42,7 +42,7 @@ class Link:
         self._client = client
         self._limits = limits
         self._keys = (state, stream)
-        self.breaker = Breaker(limits.slow)
+        self.breaker = Breaker(limits.slow, limits.calm)
         self._slots = trio.Semaphore(limits.threads)
         self._threads = trio.CapacityLimiter(limits.threads + 1)
         """One more than slots: the feed's entering never waits behind questions."""
