@@ -35,7 +35,7 @@ MakeMount = Callable[..., Mount]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make check` runs what needs neither root nor seconds that show little more than a quicker test.
+    """`make check` runs what needs neither root nor seconds of waiting, or that show little more than a quicker test.
 
     Those are marked: root, swift, slow. `make test` runs them too.
     """

@@ -17,6 +17,8 @@ from vfs.meta.redis import Location, RedisCache
 from vfs.meta.shared import Change, Kind, SharedCache
 from vfs.types import ETag, Key
 
+pytestmark = pytest.mark.slow
+
 LONGEST = 4.0
 """Seconds for one call on a busy machine: what is between two nodes is asked for again, for half a second."""
 
