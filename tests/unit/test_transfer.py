@@ -32,7 +32,7 @@ class HugeStore(MemoryStore):
     ) -> ListPage:
         begin = int(token or 0)
         end = min(begin + limit, self.objects)
-        page = [self._listed(Key(f"{prefix}src/module{number:07}/a.py")) for number in range(begin, end)]
+        page = [self.listed(Key(f"{prefix}src/module{number:07}/a.py")) for number in range(begin, end)]
         return ListPage(page, (), str(end) if end < self.objects else None)
 
     async def copy(
@@ -40,7 +40,7 @@ class HugeStore(MemoryStore):
     ) -> ObjectInfo:
         self.copied += 1
         assert not self.deleted
-        return self._listed(target)
+        return self.listed(target)
 
     async def delete_many(self, keys: Sequence[Key]) -> Mapping[Key, StoreFailure]:
         assert self.copied == self.objects
@@ -48,13 +48,15 @@ class HugeStore(MemoryStore):
         self.deleted += len(keys)
         return {}
 
-    def _listed(self, key: Key) -> ObjectInfo:
+    def listed(self, key: Key) -> ObjectInfo:
         return ObjectInfo(key, 10, ETag(f"{hash(key) & (1 << 128) - 1:032x}"), 0)
 
 
 async def test_a_huge_directory_moves_in_little_memory() -> None:
     store = HugeStore(5_000)
-    move = Transfer(Volume(store, config()), OLD, NEW, {"src/module0000007/a.py": None})
+    names = [f"src/module{number:07}/a.py" for number in (7, 8)]
+    known = {names[0]: store.listed(Key(OLD + names[0])).etag, names[1]: ETag("another")}
+    move = Transfer(Volume(store, config()), OLD, NEW, known)
     move.directories = _Forgetful()
     gc.collect()
     tracemalloc.start()
@@ -65,7 +67,7 @@ async def test_a_huge_directory_moves_in_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert kept / store.objects < 64, f"{kept / store.objects:.0f} bytes for each object"
-    assert list(move.etags) == ["src/module0000007/a.py"]
+    assert list(move.etags) == names[:1]
     await move.clear()
     assert (store.copied, store.deleted) == (5_000, 5_000)
 

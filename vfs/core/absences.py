@@ -26,6 +26,9 @@ PAGE = 1000
 QUESTION = 2
 """Requests that one name costs: is it a file, is it a directory?"""
 
+PATIENCE = 60
+"""A listing that took too long to be of use is tried again after so many times what it took."""
+
 DIRECTORIES = 1024
 """Directories whose questions are counted; the one that was not asked about for longest is forgotten."""
 
@@ -38,6 +41,8 @@ class _Count:
     """Since it was listed last."""
     listed: float = -math.inf
     """When that ended, by trio's clock."""
+    seconds: float = 0.0
+    """What it took."""
     running: trio.Event | None = None
     """Set when the listing that is under way has ended."""
 
@@ -66,13 +71,17 @@ class Absences:
             return
         count.questions += 1
         pages = -(-len(names) // PAGE) or 1
-        if trio.current_time() < count.listed + cache.absent_age or count.questions * QUESTION < pages:
+        begun = trio.current_time()
+        if begun < count.listed + cache.absent_age or count.questions * QUESTION < pages:
             return
+        if count.seconds > cache.absent_age and begun < count.listed + PATIENCE * count.seconds:
+            return  # what it tells is too old when it ends
         count.running = trio.Event()
         try:
             await self._list(path)
         finally:
             count.questions, count.listed = 0, trio.current_time()
+            count.seconds = count.listed - begun
             count.running.set()
             count.running = None
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
 
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
 from vfs.core.late import LateTimes
-from vfs.errors import ObjectNotFound, PreconditionFailed, Stale
+from vfs.data.content import Content
+from vfs.errors import ObjectNotFound, PreconditionFailed, Stale, StoreError, VfsError
 from vfs.layout import Layout
 from vfs.meta.attrs import link_text
 from vfs.meta.cache import MetaCache
 from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
-from vfs.store.copying import copy_object
-from vfs.types import Key
+from vfs.store.copying import copy_version
+from vfs.types import Attr, Key
 
 log = structlog.get_logger()
 
@@ -34,6 +37,10 @@ class Holder(Protocol):
 
     def stored_at(self, inode: Inode, parent: Inode, name: str, info: ObjectInfo) -> None: ...
 
+    def content(self, inode: Inode) -> Content: ...
+
+    def let_go(self, inode: Inode) -> None: ...
+
     def detach(self, parent: Inode, name: str) -> Inode: ...
 
     def distrust(self, inode: Inode) -> None: ...
@@ -48,8 +55,11 @@ class AttrStore:
         self._layout = layout
         self._cache = cache
 
-    async def store(self, inode: Inode) -> None:
-        """At every name. The caller pins the path, and no commit of the content is running in this task."""
+    async def store(self, inode: Inode, undone: Attr | None = None) -> None:
+        """At every name. The caller pins the path, and no commit of the content is running in this task.
+
+        When it fails, the names that have the new attributes by then get `undone` back, as far as the store lets us.
+        """
         if not inode.names or inode.ino == ROOT:
             return
         before, late, stored = inode.attr, inode.late, False
@@ -59,13 +69,12 @@ class AttrStore:
         try:
             if inode.attr.is_dir:
                 await self._store_directory(inode)
-            elif inode.content is None:
-                await self._store_file(inode)
-            else:
-                async with inode.content.lock:  # a commit replaces the version that is copied here
-                    await self._store_file(inode)
+            else:  # with its content locked, if there is none yet too: a commit replaces the version that is copied
+                async with self._holder.content(inode).lock:
+                    await self._store_file(inode, undone)
             stored = True
         finally:
+            self._holder.let_go(inode)
             inode.storing -= 1
             if not stored:
                 inode.attrs_dirty = bool(inode.names)
@@ -94,33 +103,49 @@ class AttrStore:
         return inode.target
 
     async def _store_directory(self, inode: Inode) -> None:
+        """Only where it still is: times that are stored late must not bring back what another mount removed."""
         path = inode.path()
-        info = await self._store.put(self._layout.dir_key(path), (), self._holder.meta(inode))
+        there = inode.marker and self._store.capabilities.conditional_put
+        key, meta = self._layout.dir_key(path), self._holder.meta(inode)
+        info = await self._store.put(key, (), meta, if_match=inode.etag if there else None)
         inode.marker = True
         inode.etag = info.etag
         self._cache.put(path, Entry(inode.attr, info.etag, modified_ns=info.modified_ns))
 
-    async def _store_file(self, inode: Inode) -> None:
-        """The first name last: until then the attributes count as not stored."""
+    async def _store_file(self, inode: Inode, undone: Attr | None) -> None:
         first, *others = inode.names
-        for parent, name in others:
-            try:
-                info = await self._store_name(inode, parent, name)
-            except (PreconditionFailed, ObjectNotFound):
-                log.info("a name has another writer's file now", path=join(parent, name))
-                self._cache.doubt(join(parent, name))
-                self._holder.detach(parent, name)
-            else:
-                self._holder.stored_at(inode, parent, name, info)
         info = await self._store_name(inode, *first)
         if inode.content is not None:
             inode.content.rebase(info)
         self._holder.stored(inode, info)
+        done = [first]
+        for place in others:
+            try:
+                info = await self._store_name(inode, *place)
+            except (PreconditionFailed, ObjectNotFound):
+                log.info("a name has another writer's file now", path=join(*place))
+                self._cache.doubt(join(*place))
+                self._holder.detach(*place)
+            except VfsError:
+                await self._undo(inode, done, undone)
+                raise
+            else:
+                self._holder.stored_at(inode, *place, info)
+                done.append(place)
+
+    async def _undo(self, inode: Inode, done: Sequence[tuple[Inode, str]], undone: Attr | None) -> None:
+        if undone is None:
+            return
+        inode.attr = undone
+        for place in done:
+            with suppress(StoreError):
+                self._holder.stored_at(inode, *place, await self._store_name(inode, *place))
 
     async def _store_name(self, inode: Inode, parent: Inode, name: str) -> ObjectInfo:
         key = self._layout.file_key(join(parent, name))
         meta, etag = self._holder.meta(inode), inode.version(parent, name)
-        if inode.attr.is_symlink:
-            return await self._store.put(key, [await self.target(inode)], meta)
         assert etag is not None, "a file that is not stored has a dirty content"
-        return await copy_object(self._store, ObjectInfo(key, inode.attr.size, etag, 0), key, meta)
+        if inode.attr.is_symlink:
+            if_match = etag if self._store.capabilities.conditional_put else None
+            return await self._store.put(key, [await self.target(inode)], meta, if_match=if_match)
+        return await copy_version(self._store, ObjectInfo(key, inode.attr.size, etag, 0), key, meta)

@@ -77,6 +77,7 @@ class Volume:
         slots = trio.CapacityLimiter(config.uploads)
         self.shipper = Shipper(store, slots)
         self.committer = Committer(self.store, self.shipper, slots)
+        self.committer.conflicts.appeared = lambda key: self.cache.doubt(self.layout.path(key))
         self.writeback = Writeback(self.budget, self._spill)
         self.parallel = trio.CapacityLimiter(16)
         """Small requests that one operation has under way at once: a HEAD per entry, a copy per file."""
@@ -218,6 +219,14 @@ class Volume:
             self._contents.pop(content, None)
             self.writeback.note(content)
 
+    def let_go(self, inode: Inode) -> None:
+        """Gives up a content that holds nothing, once nobody uses it."""
+        content = inode.content
+        if content is None or inode.handles or inode.storing or content.dirty or content.error is not None:
+            return
+        if not len(content.clean):
+            self.release_content(inode)
+
     # -- storing ---------------------------------------------------------------------------------------------
 
     def changed(self, inode: Inode) -> None:
@@ -271,8 +280,8 @@ class Volume:
         attr = replace(inode.attr, size=info.size)
         self.cache.put(join(parent, name), Entry(attr, info.etag, modified_ns=info.modified_ns))
 
-    async def durable(self, inode: Inode) -> None:
-        """Returns when all that was done to this file before the call is in the store."""
+    async def durable(self, inode: Inode, undone: Attr | None = None) -> None:
+        """Returns when all that was done to this file before is in the store. `undone` as in AttrStore.store."""
         if not inode.names:
             if inode.content is not None:
                 inode.content.raise_error()
@@ -282,7 +291,7 @@ class Volume:
                 await self.commit(inode)
         elif inode.attrs_dirty:
             async with self.paths.pinned(inode):
-                await self.attrs.store(inode)
+                await self.attrs.store(inode, undone)
 
     # -- background ------------------------------------------------------------------------------------------
 

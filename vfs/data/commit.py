@@ -18,7 +18,7 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from vfs.data.conflict import Conflicts
+from vfs.data.conflict import ATTEMPTS, Conflicts
 from vfs.data.content import Content
 from vfs.data.snapshot import Snapshot, Stream
 from vfs.data.stream import Shipper
@@ -38,9 +38,6 @@ from vfs.types import Buffer, ETag
 
 log = structlog.get_logger()
 
-
-ATTEMPTS = 20
-"""Versions by others that one commit gives way to before it gives up."""
 
 ATTEMPT_PAUSE = 0.02
 """Seconds, and so many more with every try: which of several who append at once is first is left to chance."""

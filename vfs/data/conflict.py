@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,12 +17,15 @@ import structlog
 
 from vfs.data.content import Content
 from vfs.data.snapshot import Snapshot
-from vfs.errors import NameTooLong, ObjectNotFound, PreconditionFailed
+from vfs.errors import NameTooLong, ObjectNotFound, PreconditionFailed, StoreUnavailable
 from vfs.store.base import ObjectStore
 from vfs.store.copying import copy_object
 from vfs.types import ETag, Key
 
 log = structlog.get_logger()
+
+ATTEMPTS = 20
+"""Versions by others that one commit gives way to before it gives up."""
 
 _NAME_BYTES = 255
 """Longest name that the mount can show (NAME_MAX)."""
@@ -42,6 +46,8 @@ class Conflicts:
         self._store = store
         self._host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40]
         self._appended = self._kept = 0
+        self.appeared: Callable[[Key], None] = lambda key: None
+        """Told of a version that was kept, and where."""
 
     def statistics(self) -> ConflictStatistics:
         return ConflictStatistics(self._appended, self._kept)
@@ -72,15 +78,22 @@ class Conflicts:
 
     async def keep_other(self, key: Key) -> ETag | None:
         """Copies what is stored now to a name of its own; returns its version, None if there was nothing."""
-        try:
-            found = await self._store.head(key)
-            other = self._name_for_other(key)
-            await copy_object(self._store, found, other)
-        except ObjectNotFound:
-            log.info("file was deleted elsewhere while open here; stored again", key=key)
-            return None
+        other = self._name_for_other(key)
+        for _ in range(ATTEMPTS):
+            try:
+                found = await self._store.head(key)
+                await copy_object(self._store, found, other)
+                break
+            except ObjectNotFound:
+                log.info("file was deleted elsewhere while open here; stored again", key=key)
+                return None
+            except PreconditionFailed:
+                continue  # one more version
+        else:
+            raise StoreUnavailable(f"{key}: others stored {ATTEMPTS} versions while one was to be kept")
         self._kept += 1
         log.warning("file was changed elsewhere while open here; kept both", key=key, other=other)
+        self.appeared(other)
         return found.etag
 
     async def keep_unknown(self, key: Key, known: ETag | None) -> None:

@@ -22,7 +22,7 @@ from vfs.data.budget import Budget
 from vfs.data.extents import Extents, Piece
 from vfs.data.snapshot import Base, Snapshot, Stream, Subject
 from vfs.errors import VfsError
-from vfs.store.base import ObjectInfo, ObjectMeta
+from vfs.store.base import Body, ObjectInfo, ObjectMeta
 from vfs.types import Buffer
 
 _ZEROS = bytes(1 << 20)
@@ -178,6 +178,14 @@ class Content:
         end = min(end, self.size)
         layers = ((self.live, end), (self.frozen, self.frozen_limit), (self.clean, self.base_limit))
         return _stacked(layers, self.base_limit, start, end)
+
+    def whole(self) -> Body | None:
+        """All bytes, if RAM has them and they are what is stored; at most a part."""
+        if self.dirty or self.size > self.part_size:
+            return None
+        pieces = [piece.data for piece in self.pieces(0, self.size)]
+        known = [data for data in pieces if data is not None]
+        return known if len(known) == len(pieces) else None
 
     def stored_pieces(self, snapshot: Snapshot, start: int, end: int) -> Iterator[Piece]:
         """The same of what a commit stores: as it was at the freeze, whatever was truncated since."""

@@ -258,9 +258,9 @@ class MetaCache:
 
     # -- own writes ------------------------------------------------------------------------------------------
 
-    def put(self, path: str, entry: Entry) -> None:
-        """The mount itself stored this."""
-        self._now(path, entry)
+    def put(self, path: str, entry: Entry, at: float | None = None) -> None:
+        """The mount itself stored this; or knows it from then, by trio's clock."""
+        self._now(path, entry, at)
         self.sharing.note(Change(Kind.PUT, path, entry))
 
     def drop(self, path: str) -> None:
@@ -292,13 +292,13 @@ class MetaCache:
             self.forget(path)
         return not contested
 
-    def _now(self, path: str, entry: Entry | None) -> None:
+    def _now(self, path: str, entry: Entry | None, at: float | None = None) -> None:
         self._written[path] = None
         self._flights.wrote(path)
         if entry is None:
             self.memory.drop(path)
         else:
-            self.memory.put(path, entry)
+            self.memory.put(path, entry, at)
 
     def forget_all(self) -> None:
         """Nothing that was known is certain."""

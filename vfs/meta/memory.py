@@ -100,9 +100,9 @@ class Memory:
         if len(names) <= self.most_names:
             self._listings[path] = Names(names, trio.current_time() if at is None else at)
 
-    def put(self, path: str, entry: Entry) -> None:
-        """It was stored just now."""
-        self.keep(path, entry)
+    def put(self, path: str, entry: Entry, at: float | None = None) -> None:
+        """It was stored just now, or at that time of trio's clock."""
+        self.keep(path, entry, at)
         parent, _, name = path.rpartition("/")
         listing = self._listings.get(parent)
         if listing is not None:

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vfs.errors import PreconditionFailed
 from vfs.store.base import UNKNOWN_SIZE, ObjectInfo, ObjectMeta, ObjectStore
 from vfs.types import Key
+
+
+async def copy_version(
+    store: ObjectStore, source: ObjectInfo, target: Key, meta: ObjectMeta | None = None
+) -> ObjectInfo:
+    """As `copy_object`, of a version that has been known for a while.
+
+    A store that cannot copy on condition is asked first, as near to the copy as can be.
+    """
+    if not store.capabilities.conditional_copy and (await store.head(source.key)).etag != source.etag:
+        raise PreconditionFailed(f"{source.key}: stored elsewhere")
+    return await copy_object(store, source, target, meta)
 
 
 async def copy_object(

@@ -76,13 +76,13 @@ def is_complete(
     know the upload any more. That alone says that it was completed or aborted, so where etags are no hashes size and
     metadata have to decide between the two, and they do not if the version that was to be replaced is still there.
     """
-    if found.size != sum(part.size for part in parts) or (meta is not None and not _has(found, meta)):
+    told = begun_with if meta is None else meta
+    if found.size != sum(part.size for part in parts) or (told is not None and not _has(found, told)):
         return False
     expected = _of_parts(parts)
     if found.hashed and expected is not None and _HASHED.fullmatch(found.etag):
         return found.etag == expected
-    told = begun_with if meta is None else meta
-    if found.etag == replaced or (told is not None and not _has(found, told)):
+    if found.etag == replaced:
         return False
     return gone or (told is not None and _told_apart(found, begun_ns))
 

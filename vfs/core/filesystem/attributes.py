@@ -90,7 +90,7 @@ async def _settle(volume: Volume, inode: Inode, before: Attr, *, resized: bool) 
     if dirty and inode.writers and content is not None and content.live.nbytes:
         return
     try:
-        await volume.durable(inode)
+        await volume.durable(inode, None if attrs_dirty else before)
     except BaseException:
         if content is not None and content.error is not None and not inode.handles:
             revert(volume, inode, content)

@@ -7,7 +7,7 @@ import stat
 from dataclasses import replace
 
 from vfs.core.filesystem.files import open_inode
-from vfs.core.filesystem.lookup import on_current
+from vfs.core.filesystem.lookup import on_current, refresh
 from vfs.core.handles import FileHandle
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
@@ -18,6 +18,7 @@ from vfs.errors import (
     NameTooLong,
     NotFound,
     NotPermitted,
+    ObjectNotFound,
     PreconditionFailed,
     TooManyLinks,
     VfsError,
@@ -26,7 +27,7 @@ from vfs.layout import decode_name
 from vfs.meta.attrs import encode, now_ns
 from vfs.meta.entry import Entry
 from vfs.store.base import Body, ObjectInfo
-from vfs.store.copying import copy_object
+from vfs.store.copying import copy_version
 from vfs.types import Attr, Caller, Ino, Key
 
 MAX_LINKS = 1000
@@ -148,10 +149,13 @@ async def link(volume: Volume, ino: Ino, parent: Ino, name: bytes) -> Inode:
         if len(inode.names) >= MAX_LINKS:
             raise TooManyLinks(f"a file has at most {MAX_LINKS} names")
         async with volume.paths.moving((inode,), directory):
-            if await volume.resolve(directory, text) is not None:
+            if not inode.names:
+                raise NotFound(f"inode {ino} was removed")
+            if await volume.resolve(directory, text, max_age=volume.cache.max_age) is not None:
                 raise Exists(text)
             await _copy_to(volume, inode, directory, text)
 
+    await refresh(volume, inode, volume.cache.max_age)
     await on_current(volume, inode, one_more)
     return volume.table.remember(inode)
 
@@ -164,14 +168,28 @@ async def _copy_to(volume: Volume, inode: Inode, directory: Inode, name: str) ->
     before, inode.attr = inode.attr, replace(inode.attr, ctime_ns=now_ns())
     stored = ObjectInfo(source, inode.attr.size, inode.etag, 0)
     target = volume.layout.file_key(join(directory, name))
+    body = inode.content.whole() if inode.content is not None else None
     try:
-        info = await copy_object(volume.store, stored, target, volume.meta(inode))
+        if body is not None and volume.store.capabilities.conditional_put:
+            info = await _put_new(volume, target, body, inode.attr, name)
+        else:
+            await _require_absent(volume, target)
+            info = await copy_version(volume.store, stored, target, volume.meta(inode))
     except VfsError:
         inode.attr = before
         raise
     volume.table.link(inode, directory, name, info.etag)
     volume.stored_at(inode, directory, name, info)
     volume.touch(directory)
+
+
+async def _require_absent(volume: Volume, key: Key) -> None:
+    """Just before a copy, which replaces whatever is there. Raises Exists."""
+    try:
+        await volume.store.head(key)
+    except ObjectNotFound:
+        return
+    raise Exists(key)
 
 
 def owned_by(parent: Inode, uid: int, gid: int, mode: int) -> Attr:

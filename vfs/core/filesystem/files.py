@@ -15,7 +15,15 @@ from vfs.core.volume import Volume
 from vfs.data.content import Content
 from vfs.data.reader import Reader
 from vfs.data.stream import full_parts
-from vfs.errors import BadHandle, FileTooBig, IsDirectory, Stale, VfsError
+from vfs.errors import (
+    BadHandle,
+    FileTooBig,
+    IsDirectory,
+    ObjectNotFound,
+    PreconditionFailed,
+    Stale,
+    VfsError,
+)
 from vfs.meta.attrs import now_ns
 from vfs.types import Attr, Caller, Fh, Ino
 
@@ -27,6 +35,11 @@ async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHan
     inode = volume.table.get(ino)
     if inode.attr.is_dir:
         raise IsDirectory(f"inode {ino}")
+    names = list(inode.names)
+    if len(names) > 1:  # not pinned yet: a name that has another file now is none of this one any more
+        await refresh(volume, inode, volume.cache.max_age)
+        if inode.names != names:
+            raise Stale("one of its names has another file now: walk the path again")
     async with volume.paths.pinned(inode):
         if not inode.handles:  # asked after the wait: the last close may have reverted the file meanwhile
             await refresh(volume, inode, volume.cache.max_age)
@@ -134,14 +147,18 @@ async def release(volume: Volume, fh: Fh) -> None:
     try:
         if (content.dirty or inode.attrs_dirty) and content.error is None:
             await volume.durable(inode)
+    except (PreconditionFailed, ObjectNotFound) as error:  # told to who set them, at his close
+        log.info("attributes given up: another writer's file is there", inode=inode.ino, error=str(error))
+        inode.attrs_dirty = False
+        volume.distrust(inode)
     except VfsError as error:
         log.error("mapped data could not be stored", path=inode.path(), error=str(error))
     if inode.handles:
         return
     if content.error is not None:
         revert(volume, inode, content)
-    elif inode.content is content and not content.dirty and not len(content.clean):
-        volume.release_content(inode)
+    elif inode.content is content:
+        volume.let_go(inode)
     if not inode.lookups:
         volume.table.reap(inode)
 

@@ -20,10 +20,9 @@ from vfs.errors import (
 )
 from vfs.layout import PLACEHOLDER, decode_name
 from vfs.meta.attrs import now_ns
-from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo
-from vfs.store.copying import copy_object
-from vfs.types import ETag, Ino, Key
+from vfs.store.copying import copy_version
+from vfs.types import Ino, Key
 
 
 async def unlink(volume: Volume, parent: Ino, name: bytes) -> None:
@@ -127,7 +126,7 @@ async def copy_aside(volume: Volume, inode: Inode, key: Key) -> ObjectInfo | Non
         return None
     source = ObjectInfo(base.key, base.size, base.etag, 0)
     try:
-        return await copy_object(volume.store, source, _orphan(volume, inode), volume.meta(inode))
+        return await copy_version(volume.store, source, _orphan(volume, inode), volume.meta(inode))
     except (PreconditionFailed, ObjectNotFound):
         return None
 
@@ -168,7 +167,6 @@ def forget_name(volume: Volume, directory: Inode, name: str) -> None:
     volume.touch(directory)
     inode.attr = replace(inode.attr, ctime_ns=now_ns())
     for parent, other in inode.names:
-        path = join(parent, other)
-        known = volume.cache.peek(path)
-        etag = inode.version(parent, other) or ETag("")
-        volume.cache.put(path, Entry(inode.attr, etag, modified_ns=known.modified_ns if known else 0))
+        known = volume.cache.memory.get(path := join(parent, other))
+        if known is not None and known.entry is not None:
+            volume.cache.put(path, replace(known.entry, attr=inode.attr), known.at)

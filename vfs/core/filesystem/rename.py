@@ -28,7 +28,7 @@ from vfs.errors import (
 from vfs.layout import decode_name
 from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo
-from vfs.store.copying import copy_object
+from vfs.store.copying import copy_version
 from vfs.types import ETag, Ino, Key
 
 NOREPLACE = 1
@@ -183,7 +183,7 @@ class _Move:
             await volume.store.rename(self.source_key, self.target_key)
             return
         stored = ObjectInfo(self.source_key, source.attr.size, etag, 0, volume.meta(source))
-        info = await copy_object(volume.store, stored, self.target_key)
+        info = await copy_version(volume.store, stored, self.target_key)
         await volume.store.delete(self.source_key)
         source.has_version(self.source_dir, self.source_name, info.etag)
         self._modified_ns = info.modified_ns
@@ -193,7 +193,9 @@ class _Move:
         if volume.store.capabilities.rename:
             await volume.store.rename(self.source_key, self.target_key)
             return
-        move = Transfer(volume, self.source_key, self.target_key, self._known(self.source, self.source_key))
+        move = Transfer(
+            volume, self.source_key, self.target_key, self._versions(self.source, self.source_key)
+        )
         await move.bring()
         self._inside = move.directories
         if target is not None and target.marker and not move.marker and not self._again:
@@ -279,10 +281,10 @@ class _Move:
         volume = self.volume
         slash = "/" if self.source.attr.is_dir else ""
         aside = Key(exchange_key(volume.layout, self.source_path) + slash)
-        mine, others = self._known(self.source, self.source_key), self._known(target, target_key)
+        mine, others = self._versions(self.source, self.source_key), self._versions(target, target_key)
         away = Transfer(volume, self.source_key, aside, mine)
         over = Transfer(volume, target_key, self._key(target, self.source_path), others)
-        back = Transfer(volume, aside, self.target_key, mine)
+        back = Transfer(volume, aside, self.target_key, away.etags)
         begun: list[Transfer] = []
         try:
             for move in (away, over):
@@ -302,6 +304,14 @@ class _Move:
         self._adopt_etags(target, target_key, over.etags)
         self._adopt_etags(self.source, self.source_key, back.etags)
 
+    def _versions(self, inode: Inode, key: Key) -> dict[str, ETag]:
+        """Of all files of which something is known here."""
+        versions: dict[str, ETag] = {}
+        for rest, (node, parent, name) in self._known(inode, key).items():
+            if (etag := node.version(parent, name)) is not None:
+                versions[rest] = etag
+        return versions
+
     def _known(self, inode: Inode, key: Key) -> dict[str, tuple[Inode, Inode, str]]:
         """Files at or below one that moves, by the rest of their key: inode, directory and name.
 
@@ -317,7 +327,12 @@ class _Move:
         return known
 
     def _adopt_etags(self, inode: Inode, key: Key, etags: Mapping[str, ETag]) -> None:
-        """What was copied are new versions. The tree still has the old names; contents follow in `_follow`."""
+        """What was copied are new versions. The tree still has the old names; contents follow in `_follow`.
+
+        What was not, or had become another version before, is asked for again.
+        """
         for rest, (node, parent, name) in self._known(inode, key).items():
             if rest in etags:
                 node.has_version(parent, name, etags[rest])
+            else:
+                node.known_at = -math.inf

@@ -7,8 +7,9 @@ objects, and what is kept of each until it is deleted is in nobody's budget: so 
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 
 import structlog
 import trio
@@ -28,11 +29,14 @@ UNDO_PAUSE = 1.0
 class Transfer:
     """One move in the store. Keys that end in `/` stand for everything under them.
 
-    `etags` are the new versions of those objects that somebody here knows, `known`: by what follows the prefix, which
-    is "" for a single object. `directories` are those that had anything in them, named likewise.
+    Objects of which somebody here knows a version are `known` by what follows the prefix, which is "" for a single
+    one; `etags` are the new versions of those that still had that one. `directories` are those that had anything in
+    them, named likewise.
     """
 
-    def __init__(self, volume: Volume, source: Key, target: Key, known: Container[str] = ()) -> None:
+    def __init__(
+        self, volume: Volume, source: Key, target: Key, known: Mapping[str, ETag] = MappingProxyType({})
+    ) -> None:
         self._volume = volume
         self._known = known
         self.source, self.target = source, target
@@ -110,7 +114,7 @@ class Transfer:
             left = await _head(store, source)
             if left is None:
                 back = await copy_object(store, copy, source)
-                if name in self._known:
+                if self.etags.get(name) == copy.etag:
                     self.returned[name] = back.etag
             elif not _same(left, copy):
                 log.error("kept: its name was taken while it was moved", key=target, name=source)
@@ -136,7 +140,7 @@ class Transfer:
         name = info.key[len(self.source) :]
         async with self._volume.parallel:
             copied = await copy_object(self._volume.store, info, Key(self.target + name))
-        if name in self._known:
+        if self._known.get(name) == info.etag:
             self.etags[name] = copied.etag
         self.marker |= not name
         self.directories.add(name.rpartition("/")[0])

@@ -27,6 +27,9 @@ MOST_NAMES_ASKED = 1000
 ENCODED_AT_ONCE = 300
 """Records, in about a millisecond."""
 
+CONTENT_OVERHEAD = 512
+"""Bytes that one content takes beside its own: key, version and entry."""
+
 _FORGOTTEN = Folder()
 
 
@@ -44,7 +47,9 @@ class RedisCache:
         self._client = Client(location, self._limits, self._state)
         self._link = Link(self._client, self._limits, self._state, self._stream)
         self._feed = Feed(self._link, self._client, self._limits, self._stream, self._origin.encode())
-        self._ahead: LRUCache[tuple[Key, ETag], bytes] = LRUCache(self._limits.content_ahead, len)
+        self._ahead: LRUCache[tuple[Key, ETag], bytes] = LRUCache(
+            self._limits.content_ahead, lambda data: len(data) + CONTENT_OVERHEAD
+        )
         self._hits = self._misses = self._published = 0
 
     def statistics(self) -> SharedStatistics:
