@@ -105,9 +105,12 @@ class AttrStore:
     async def _store_directory(self, inode: Inode) -> None:
         """Only where it still is: times that are stored late must not bring back what another mount removed."""
         path = inode.path()
-        there = inode.marker and self._store.capabilities.conditional_put
         key, meta = self._layout.dir_key(path), self._holder.meta(inode)
-        info = await self._store.put(key, (), meta, if_match=inode.etag if there else None)
+        there = inode.marker and self._store.capabilities.conditional_put
+        try:
+            info = await self._store.put(key, (), meta, if_match=inode.etag if there else None)
+        except PreconditionFailed:
+            info = await self._store.put(key, (), meta, if_match=(await self._store.head(key)).etag)
         inode.marker = True
         inode.etag = info.etag
         self._cache.put(path, Entry(inode.attr, info.etag, modified_ns=info.modified_ns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import trio
 from vfs.core.background import Background
 from vfs.core.inodes import ROOT, Inode
 from vfs.core.paths import Paths
-from vfs.errors import VfsError
+from vfs.errors import ObjectNotFound, VfsError
 from vfs.meta.attrs import now_ns
 from vfs.types import Attr, Ino
 
@@ -96,6 +97,9 @@ class LateTimes:
                 before = directory.attr
                 if directory.attrs_dirty and directory.names:
                     await self._store_attrs(directory)
+        except ObjectNotFound:  # another mount removed it
+            directory.attrs_dirty, directory.known_at = False, -math.inf
+            self.discard(directory)
         except VfsError as error:
             self.put_back(directory, before, late)
             log.info("directory times not stored yet", inode=directory.ino, error=str(error))

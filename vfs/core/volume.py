@@ -167,7 +167,9 @@ class Volume:
             return None
         if child is None:
             child = self.table.add(parent, name, entry.attr, entry.etag)
-        elif child.version(parent, name) != entry.etag and not child.attr.is_dir:
+        elif child.attr.is_dir:
+            child.etag = entry.etag
+        elif child.version(parent, name) != entry.etag:
             if child.content is not None:
                 self.release_content(child)
             child.stale_pages = True
