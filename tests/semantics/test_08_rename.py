@@ -206,6 +206,11 @@ def test_a_crash_while_a_tree_is_copied_loses_nothing(mounts: MakeMount) -> None
             found = [place / f"{i}" for place in (old, new) if (place / f"{i}").exists()]
             assert found, f"{i} is under neither name"
             assert {path.read_bytes() for path in found} == {f"content {i}".encode()}
+        if old.exists():
+            old.rename(new)
+        assert {path.name: path.read_bytes() for path in new.iterdir()} == {
+            f"{i}": f"content {i}".encode() for i in range(80)
+        }
 
 
 def _rename_until_it_dies(old: Path, new: Path) -> None:

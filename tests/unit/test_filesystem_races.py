@@ -279,6 +279,42 @@ async def test_a_rename_of_a_directory_that_was_cut_short_is_finished_later(agai
         assert (await disk.stat("workspace/new")).attr.mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("copied", range(4))
+async def test_a_rename_of_a_directory_that_failed_while_it_copied_is_finished_later(copied: int) -> None:
+    memory = MemoryStore(S3_LIKE)
+    store = FaultStore(memory)
+    async with mounted(store) as disk:
+        await disk.mkdir("workspace/old")
+        for number in range(6):
+            await disk.save(f"workspace/old/{number}", b"%d" % number)
+        store.fail_before("copy", keys=f"new/({'|'.join(map(str, range(copied, 6)))})$", count=None)
+        with pytest.raises(StoreUnavailable):
+            await disk.rename("workspace/old", "workspace/new")
+        store.clear()
+        await disk.fs.ask_again("")
+        await disk.rename("workspace/old", "workspace/new")
+        assert await disk.tree() == ["workspace/new", *(f"workspace/new/{number}" for number in range(6))]
+    left = [info.key for info in (await memory.list(key(".agentfs/"))).objects]
+    assert left == [], "the note that it was begun"
+
+
+@pytest.mark.parametrize("there", [(), ("f",), ("f", "g")])
+async def test_a_directory_that_has_all_that_another_has_is_not_replaced(there: tuple[str, ...]) -> None:
+    """An empty one, a copy by `cp -a`, or one with more in it: nothing but a note tells of a rename begun before."""
+    async with mounted(MemoryStore(S3_LIKE)) as disk:
+        for name in ("one", "two"):
+            await disk.mkdir(f"workspace/{name}")
+        for name in ("one/", "two/") if there else ("two/",):
+            for file in there or ("f",):
+                await disk.save(f"workspace/{name}{file}", b"same")
+                await disk.change(f"workspace/{name}{file}", mtime_ns=1, atime_ns=1)
+        await disk.save("workspace/two/more", b"more")
+        before = await disk.tree()
+        with pytest.raises(NotEmpty):
+            await disk.rename("workspace/one", "workspace/two")
+        assert await disk.tree() == before
+
+
 async def test_a_directory_with_something_else_in_it_is_not_replaced() -> None:
     async with mounted(MemoryStore(S3_LIKE)) as disk:
         for name in ("one", "two"):

@@ -3,6 +3,7 @@
     uploads     multipart uploads that nobody will complete: the parts cost room and money, and no listing shows them
     orphans     files that lost their name while a program had them open, kept for it under `.agentfs/orphans/`
     exchanged   one side of a RENAME_EXCHANGE that was cut short: data, so it gets a name again beside its old one
+    renames     notes that the rename of a directory was begun, by which a second try knows that it is one
     probes      objects by which a store was tried out
 
 Only age tells whether a mount still uses them: neither has a heartbeat, as each would cost a request per upload. So
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     UPLOAD = "upload"
     ORPHAN = "orphan"
     EXCHANGED = "exchanged"
+    RENAME = "rename"
     PROBE = "probe"
 
 
@@ -70,6 +72,7 @@ class Garbage:
         self._kinds = {
             layout.private_key("orphans") + "/": Kind.ORPHAN,
             layout.private_key("exchange") + "/": Kind.EXCHANGED,
+            layout.private_key("renames") + "/": Kind.RENAME,
             layout.private_key("probe-"): Kind.PROBE,
         }
 
@@ -128,6 +131,11 @@ def exchange_key(layout: Layout, path: str) -> Key:
     """Where the file or directory at `path` waits while another takes its name."""
     depth = path.count("/") + 1
     return layout.private_key("exchange", f"{secrets.token_hex(8)}-{depth}", path)
+
+
+def rename_key(layout: Layout, digest: str) -> Key:
+    """Where it is noted that a rename was begun; `digest` is of both ends."""
+    return layout.private_key("renames", digest)
 
 
 def recovered_key(layout: Layout, key: Key) -> Key:

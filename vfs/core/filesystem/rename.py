@@ -6,12 +6,13 @@ an interruption leaves both names and never neither, and a second try finishes i
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 
 from vfs.core.filesystem.remove import copy_aside, find, forget_name, read_from, require_empty
 from vfs.core.filesystem.transfer import Transfer, is_copied, undo_all
-from vfs.core.garbage import exchange_key
+from vfs.core.garbage import exchange_key, rename_key
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
 from vfs.errors import (
@@ -23,11 +24,12 @@ from vfs.errors import (
     NotEmpty,
     NotFound,
     NotPermitted,
+    ObjectNotFound,
     PreconditionFailed,
 )
 from vfs.layout import decode_name
 from vfs.meta.entry import Entry
-from vfs.store.base import ObjectInfo
+from vfs.store.base import ObjectInfo, ObjectMeta
 from vfs.store.copying import copy_version
 from vfs.types import ETag, Ino, Key
 
@@ -136,10 +138,23 @@ class _Move:
             raise IsDirectory(self.target_name)
 
     async def _was_cut_short(self) -> bool:
-        """A rename that was interrupted has copied everything and deleted some: what is left is there as well."""
-        if self.volume.store.capabilities.rename:
+        """This very rename was begun before and has copied some or deleted some: one end has all that the other has.
+
+        The note alone tells that: two directories may be alike.
+        """
+        store, source, target = self.volume.store, self.source_key, self.target_key
+        if store.capabilities.rename:
             return False
-        return await is_copied(self.volume.store, self.source_key, self.target_key)
+        try:
+            await store.head(self._note())
+        except ObjectNotFound:
+            return False
+        return await is_copied(store, source, target) or await is_copied(store, target, source)
+
+    def _note(self) -> Key:
+        """Where it is noted that the rename of a directory was begun."""
+        both = f"{self.source_key}\0{self.target_key}".encode()
+        return rename_key(self.volume.layout, hashlib.sha1(both, usedforsecurity=False).hexdigest())
 
     async def _require_short_keys(self, source: Key, target: Key) -> None:
         """Raises NameTooLong, before anything moves, if a key below would outgrow the store's limit."""
@@ -196,11 +211,14 @@ class _Move:
         move = Transfer(
             volume, self.source_key, self.target_key, self._versions(self.source, self.source_key)
         )
+        note = self._note()
+        await volume.store.put(note, (), ObjectMeta())
         await move.bring()
         self._inside = move.directories
         if target is not None and target.marker and not move.marker and not self._again:
             await volume.store.delete(self.target_key)
         await move.clear()
+        volume.background.spawn(lambda: volume.delete_quietly(note))
         self._adopt_etags(self.source, self.source_key, move.etags)
 
     def _relink(self) -> None:

@@ -227,7 +227,7 @@ class Pages:
 
 
 async def is_copied(store: ObjectStore, source: Key, target: Key) -> bool:
-    """Something is under `source`, and all of it under `target` too: what a move leaves that was cut short.
+    """Something is under `source`, and all of it under `target` too.
 
     Both are in the same order and listed side by side, so that neither need be kept.
     """
