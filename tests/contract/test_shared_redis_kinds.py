@@ -11,7 +11,7 @@ import trio
 
 from tests.contract.shared import entry
 from tests.contract.test_shared_redis import ALL, QUICK, keys, known, listed, mounts
-from tests.servers.redis import with_replica
+from tests.servers.redis import RedisSentinel, RedisServer, with_replica
 from tests.servers.redis_cluster import RedisCluster
 from vfs.meta.redis import Location, RedisCache
 from vfs.meta.shared import Change, Kind, SharedCache
@@ -175,6 +175,22 @@ async def test_a_cluster_all_of_whose_nodes_were_replaced() -> None:
             assert await known(two) == {"c"}
             await one.publish([Change(Kind.DROP, "workspace/c")])
             await other.until(lambda heard: heard.changes[-1] == Change(Kind.DROP, "workspace/c"))
+
+
+async def test_sentinels_want_a_password_of_their_own() -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(closing(RedisServer()))
+        sentinel = stack.enter_context(closing(RedisSentinel(server, requirepass="sentinel-secret")))
+        place = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+        right = Location.parse(place, {"AGENTFS_SENTINEL_PASSWORD": "sentinel-secret"})
+        async with mounts(lambda: RedisCache(right, "s", "u", QUICK), 1) as [(one, _)]:
+            await listed(one, "workspace", {"a": 1})
+            assert await known(one) == {"a"}
+        wrong = RedisCache(Location.parse(place, {}), "s", "u", QUICK)
+        assert not await known(wrong)
+        numbers = wrong.statistics()
+        assert (numbers.state, "secret" in numbers.cause) == ("away", False)
+        await wrong.aclose()
 
 
 async def test_a_replica_that_takes_over_is_believed_in_nothing() -> None:

@@ -48,6 +48,14 @@ def test_the_password_is_that_of_the_url_or_of_the_environment() -> None:
     assert parse("redis://u@h", REDIS_PASSWORD="q").password == "q"
     assert parse("redis://h", REDIS_PASSWORD="q", AGENTFS_REDIS_PASSWORD="r").password == "r"
     assert parse("redis://user:p@h").username == "user"
+    assert parse("redis+sentinel://:p@h/main", AGENTFS_SENTINEL_PASSWORD="q").sentinel_password == "q"
+    assert parse("redis://:p@h", AGENTFS_SENTINEL_PASSWORD="q").sentinel_password == ""
+
+
+def test_host_names_of_certificates_may_go_unchecked() -> None:
+    assert parse("rediss://h?ssl_check_hostname=false").tls == {"ssl_check_hostname": "false"}
+    with pytest.raises(ConfigError, match="ssl_check_hostname is true or false"):
+        parse("rediss://h?ssl_check_hostname=no")
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,7 @@ class Client:
                 if name not in ("redis_connect_func", "username", "password", "socket_timeout")
             }
             plain["socket_timeout"] = self._limits.connect_timeout
+            plain["password"] = place.sentinel_password or None
             plain["redis_connect_func"] = _guard_opened
             guards = _Sentinels(place.hosts, sentinel_kwargs=plain, **options, db=place.db)  # type: ignore[no-untyped-call]
             return guards.master_for(place.service)  # type: ignore[no-any-return, no-untyped-call]

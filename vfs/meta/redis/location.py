@@ -9,7 +9,8 @@ TLS verifies against the authorities of the system, or those of `?ssl_ca_certs=F
 `&ssl_keyfile=FILE` are what we show. `&ssl_check_hostname=false` is for Sentinels or a Cluster that name servers
 by addresses which no certificate has; `&ssl_cert_reqs=none` believes everybody.
 
-A password may come from AGENTFS_REDIS_PASSWORD or REDIS_PASSWORD instead. No message quotes a URL: it may hold one.
+A password may come from AGENTFS_REDIS_PASSWORD or REDIS_PASSWORD instead; one that the Sentinels themselves want,
+from AGENTFS_SENTINEL_PASSWORD. No message quotes a URL: it may hold one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ FORMS = (
     "redis+sentinel://host:26379/service/0 or redis+cluster://host:6379"
 )
 PASSWORDS = ("AGENTFS_REDIS_PASSWORD", "REDIS_PASSWORD")
+SENTINEL_PASSWORD = "AGENTFS_SENTINEL_PASSWORD"
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 """Of the redis library, whose URLs take them too."""
 TLS_CHOICES = {"ssl_cert_reqs": ("required", "none"), "ssl_check_hostname": ("true", "false")}
@@ -58,6 +60,7 @@ class Location:
     """None: without TLS. Else what the URL says beyond the default, which is to verify."""
     username: str = ""
     password: str = field(default="", repr=False)
+    sentinel_password: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return self.socket or ",".join(f"{host}:{port}" for host, port in self.hosts)
@@ -97,6 +100,7 @@ class Location:
             tls=options if tls else None,
             username=unquote(username),
             password=secret,
+            sentinel_password=environment.get(SENTINEL_PASSWORD, "") if form is Form.SENTINEL else "",
             **place,  # type: ignore[arg-type]
         )
 
