@@ -323,3 +323,23 @@ async def test_a_directory_with_something_else_in_it_is_not_replaced() -> None:
         with pytest.raises(NotEmpty):
             await disk.rename("workspace/one", "workspace/two")
         assert await disk.load("workspace/two/f") == b"two"
+
+
+async def test_a_file_that_is_written_while_a_long_rename_holds_its_path_is_stored_after_it(
+    autojump_clock: MockClock,
+) -> None:
+    """What is sent ahead of the close waits in vain, and stays in RAM."""
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store, part_size=PART, path_timeout=60) as disk:
+        await disk.mkdir("workspace/d")
+        fh = await disk.create("workspace/d/f")
+        store.slow("copy", seconds=100, count=1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(disk.rename, "workspace/d", "workspace/e")
+            await trio.sleep(1)
+            for at in range(0, 4 * PART, PART):
+                await disk.write(fh, at, b"x" * PART)
+            await trio.sleep(70)
+            assert "held this path" in disk.fs.background.last_error
+        await disk.close(fh)
+        assert await disk.load("workspace/e/f") == b"x" * 4 * PART

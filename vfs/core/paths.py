@@ -24,6 +24,10 @@ _holding: ContextVar[bool] = ContextVar("holding", default=False)
 """This task, or the one that started it, has a pin or a move under way."""
 
 
+class PathHeld(StoreTimeout):
+    """A rename or an upload of this path, or of one above it, took too long."""
+
+
 class Paths:
     """INVARIANT: `pins` of an inode counts the pins on it and on everything below; none while it is moving."""
 
@@ -100,7 +104,7 @@ class Paths:
             while not free():
                 await self._changed.park()
         if scope.cancelled_caught:
-            raise StoreTimeout(f"a rename or an upload held this path for {self._timeout:.0f} s")
+            raise PathHeld(f"a rename or an upload held this path for {self._timeout:.0f} s")
 
     def _unpin(self, held: list[Inode]) -> None:
         for node in held:

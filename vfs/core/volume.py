@@ -22,7 +22,7 @@ from vfs.core.background import Background
 from vfs.core.handles import Handles
 from vfs.core.inodes import ROOT, Inode, InodeTable, join
 from vfs.core.late import LateTimes
-from vfs.core.paths import Paths
+from vfs.core.paths import PathHeld, Paths
 from vfs.core.prefetch import Prefetch
 from vfs.core.subject import NamedContent
 from vfs.data.budget import Budget
@@ -312,7 +312,7 @@ class Volume:
                 else:
                     await self.commit(inode)
 
-        await self.background.guard(spill, content.fail)
+        await self.background.guard(spill, _unless_held(content))
 
     def ship(self, inode: Inode, content: Content) -> None:
         """Sends the full parts of a file that is being written, in the background, one task per file."""
@@ -329,7 +329,7 @@ class Volume:
                 content.shipper = False
                 self.budget.wake()  # while it was sent nobody could commit it
 
-        self.background.spawn(ship, content.fail)
+        self.background.spawn(ship, _unless_held(content))
 
     def abort_later(self, content: Content) -> None:
         """Gives up the content's upload, if there is one. Nobody waits for the store to free it."""
@@ -358,3 +358,13 @@ class Volume:
         if not inode.names and inode.ino != ROOT:
             raise NotFound(f"directory {ino} was removed")
         return inode
+
+
+def _unless_held(content: Content) -> Callable[[VfsError], None]:
+    """Makes a failure stick to a content; but what only waited in vain for its path stays as it is, in RAM."""
+
+    def failed(error: VfsError) -> None:
+        if not isinstance(error, PathHeld):
+            content.fail(error)
+
+    return failed
