@@ -25,7 +25,7 @@ from rich.markdown import Markdown
 from bench.peers import PEERS, Missing, Peer, RcloneFull, RcloneWrites
 from bench.promises import Promise, promises
 from bench.report import Results, page
-from bench.workloads import WORKLOADS, Sources, Wrong, fill, measure
+from bench.workloads import WORKLOADS, Sources, Wrong, fill, measure, settled
 from tests.mountinfo import remove_tree
 from tests.proxy import Latency, Proxy
 from tests.servers.ministack import MiniStack
@@ -55,7 +55,8 @@ def main(latency: float, rounds: int, seconds: int, markdown: Path | None, reque
             told = {peer.name: kept_promises(peer, proxy, sources) for peer in peers if not reads_only(peer)}
     except (Missing, Wrong, AssertionError, OSError, subprocess.SubprocessError) as error:
         # One line: servers, proxy and mounts speak by assertions of several.
-        console.print(f"compare: {str(error).splitlines()[0] if str(error) else error!r}", style="red")
+        said = str(error).splitlines() or [repr(error)]
+        console.print(f"compare: {said[0]}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("compare: interrupted; mounts and servers are ended", style="yellow")
@@ -139,8 +140,10 @@ def play(peer: Peer, proxy: Proxy, sources: Sources, prefix: str, results: Resul
     peer.prefix = prefix if reads_only(peer) else f"{prefix}-{peer.name.replace(' ', '-')}"
     if not reads_only(peer):
         fill(peer.direct, peer.keys)
-        peer.start()
     try:
+        if not reads_only(peer):
+            peer.start()
+            settled(peer, proxy, time.monotonic())  # what mounting asks for is not the first workload's
         for workload in WORKLOADS:
             if not (reads_only(peer) and workload.writes):
                 figure = measure(peer, proxy, sources, workload)
