@@ -163,10 +163,7 @@ class Exchange:
             return True
         if server not in polled(None, client, server):
             return True
-        self._early = server.head()
-        if self._early is None:
-            raise Closed("the server ended the connection")
-        self._whole = self._early.status < 200
+        self._hear(server)
         return self._whole
 
     def _response(self, client: Wire, server: Wire) -> Head:
@@ -194,7 +191,8 @@ class Exchange:
             if piece.content:
                 self._book.note(self._number, sent=len(piece.raw))
                 self.wait(self._struck.transmission(len(piece.raw)))
-            self._whole = self._whole and not server.readable()
+            if self._whole and server.readable():
+                self._hear(server)
             if self._whole:
                 try:
                     server.send(piece.raw)
@@ -204,6 +202,13 @@ class Exchange:
             server.reset()
             client.reset()
         return not cut
+
+    def _hear(self, server: Wire) -> None:
+        """What the server says before it has the whole body: to go on, or that it needs no more of it."""
+        self._early = server.head()
+        if self._early is None:
+            raise Closed("the server ended the connection")
+        self._whole = self._early.status < 200
 
     def _send_response(self, client: Wire, server: Wire, head: Head) -> bool:
         truncate, corrupt = self._struck.action(Truncate), self._struck.action(Corrupt)

@@ -341,3 +341,14 @@ def test_expect_100_continue(path: str, stub: Stub, proxy: Proxy) -> None:
         answers.readline()
         assert answers.readline().startswith(b"HTTP/1.1 200")
     assert stub.stored == {"/b/k": b"body"}
+
+
+def test_a_body_that_does_not_wait_for_100_continue(stub: Stub, proxy: Proxy) -> None:
+    """As s3fs sends it after a while: the server's word comes in the middle of it."""
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw, raw.makefile("rb") as answers:
+        raw.sendall(b"PUT /b/k HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 8\r\n\r\nbody")
+        time.sleep(0.3)
+        raw.sendall(b"body")
+        lines = [answers.readline() for _ in range(3)]
+        assert any(line.startswith(b"HTTP/1.1 200") for line in lines), lines
+    assert stub.stored == {"/b/k": b"bodybody"}
