@@ -197,6 +197,22 @@ async def test_contents_are_bounded_and_the_oldest_go(server: RedisServer) -> No
             assert server.ask("TTL", key) > 0
 
 
+async def test_small_contents_that_came_along_with_names_are_bounded_too(server: RedisServer) -> None:
+    """Each takes half a KiB beside its bytes."""
+    limits = Limits(content_ahead=16_384)
+    async with aclosing(in_redis(server, limits)()) as shared:
+        names = {f"workspace/{number}": Key(f"users/u/workspace/{number}") for number in range(100)}
+        await shared.publish([Change(Kind.PUT, path, entry()) for path in names])
+        for path, key in names.items():
+            await shared.keep_content(key, entry().etag, b"x")
+            assert (await shared.name(path, key))[0] is not None
+        before = shared.statistics().round_trips
+        for key in names.values():
+            assert await shared.content(key, entry().etag) == b"x"
+        asked = shared.statistics().round_trips - before
+        assert 0 < len(names) - asked <= 32
+
+
 async def test_large_directories(server: RedisServer) -> None:
     limits = Limits(most_names=10_000)
     async with aclosing(in_redis(server, limits)()) as shared:

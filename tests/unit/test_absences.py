@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.unit.disk import Disk, key, mounted
+from vfs.core.absences import PATIENCE
 from vfs.errors import StoreUnavailable
 from vfs.store.base import ObjectMeta
 from vfs.store.metered import Metered
@@ -122,6 +123,31 @@ async def test_what_is_written_while_the_listing_is_under_way_is_in_it(autojump_
         assert await disk.load("workspace/d/new") == b"new"
         assert len(store.log) == asked
         assert await disk.listdir("workspace/d") == ["new"]
+
+
+async def test_a_listing_that_is_too_old_when_it_ends_is_not_repeated_for_every_name(
+    autojump_clock: MockClock,
+) -> None:
+    """Seven pages of a second each: what they tell is believed for five."""
+    memory = MemoryStore(S3_LIKE)
+    for number in range(6500):
+        await memory.put(key(f"workspace/d/{number:05}"), [b"x"], ObjectMeta())
+    store = FaultStore(memory)
+
+    def pages() -> int:
+        return sum(call.name == "list" and call.key == key("workspace/d/") for call in store.log)
+
+    async with mounted(store, workspace_ttl=1000) as disk:
+        assert len(await disk.listdir("workspace/d")) == 6500
+        store.slow("list", seconds=1.0)
+        await trio.sleep(MOMENT)
+        before = pages()
+        await look(disk, 0)
+        assert pages() - before == 7
+        store.clear()
+        await trio.sleep(7 * PATIENCE)
+        await look(disk, 100)
+        assert pages() - before == 14, "the store may be quicker by then"
 
 
 async def test_a_store_that_is_away_is_not_an_absence(autojump_clock: MockClock) -> None:

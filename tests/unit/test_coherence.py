@@ -291,6 +291,27 @@ async def test_both_write_the_same_file_at_once() -> None:
             assert await desk.disk.load("workspace/f") == truth
 
 
+@pytest.mark.parametrize("who", [0, 1], ids=["to who keeps it", "to the other"])
+async def test_a_version_that_is_kept_beside_is_told_of(who: int, autojump_clock: MockClock) -> None:
+    """Although a complete listing without it is known to all."""
+    async with world() as made:
+        desks = one, other = await both(made)
+        await one.disk.save("workspace/f", b"first")
+        await told()
+        for desk in desks:
+            assert await desk.disk.tree() == ["workspace/f"]
+        await told()
+        fh = await one.disk.open("workspace/f")
+        await one.disk.write(fh, 0, b"ours.")
+        await other.disk.save("workspace/f", b"theirs")
+        await one.disk.close(fh)
+        await told()
+        prefix = key("")
+        (kept,) = (name[len(prefix) :] for name in made.memory.stored() if "conflict" in name)
+        assert await desks[who].disk.load(kept) == b"theirs"
+        assert await desks[who].disk.tree() == ["workspace/f", kept]
+
+
 async def test_without_the_cache_the_store_is_asked(autojump_clock: MockClock) -> None:
     """And nobody notices but by the time it takes."""
     async with world() as made:

@@ -66,6 +66,27 @@ async def test_a_removal_is_seen_and_stays(together: bool, autojump_clock: MockC
             await store.head(key(f"{DIRECTORY}/"))
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["stored now and then", "stored at the end"])
+async def test_times_do_not_bring_back_a_directory_that_was_removed(
+    running: bool, autojump_clock: MockClock
+) -> None:
+    """By a mount of which nothing was heard."""
+    store = MemoryStore(S3_LIKE)
+    async with mounted(store, workspace_ttl=30) as other:
+        async with mounted(store, workspace_ttl=30) as one:
+            await one.mkdir(DIRECTORY)
+            await one.save(f"{DIRECTORY}/f", b"")
+            await one.unlink(f"{DIRECTORY}/f")
+            await other.rmdir(DIRECTORY)
+            if running:
+                await one.fs.late.store_all()
+                await trio.sleep(31)
+                assert await one.find(DIRECTORY) is None
+                assert await one.listdir("workspace") == []
+        assert key(f"{DIRECTORY}/") not in store.stored()
+        await other.mkdir(DIRECTORY)
+
+
 async def test_what_could_not_be_stored_waits_for_the_next_time(autojump_clock: MockClock) -> None:
     """And is meanwhile as before: in all but its times, what others make of it."""
     store = FaultStore(MemoryStore(S3_LIKE))
@@ -169,3 +190,20 @@ async def test_an_fsync_of_a_directory_that_fails_is_done_by_the_next(autojump_c
         await disk.fs.fsyncdir(fh)
         assert not inode.attrs_dirty
         await disk.fs.releasedir(fh)
+
+
+async def test_a_rename_of_a_directory_that_fails_leaves_its_times_for_the_next_try(
+    autojump_clock: MockClock,
+) -> None:
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store) as disk:
+        await disk.mkdir(DIRECTORY)
+        await disk.save(f"{DIRECTORY}/f", b"")
+        store.fail_before("put", keys=f"{DIRECTORY}/$")
+        with pytest.raises(StoreUnavailable):
+            await disk.rename(DIRECTORY, "workspace/e")
+        inode = await disk.stat(DIRECTORY)
+        written = inode.attr.mtime_ns
+        assert (inode.late, inode.busy) == (True, False)
+    async with mounted(store) as disk:
+        assert (await disk.stat(DIRECTORY)).attr.mtime_ns == written

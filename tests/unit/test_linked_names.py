@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.fakes import S3_LIKE, MemoryStore
-from tests.unit.disk import Disk, mounted, stored
-from vfs.errors import Stale
+from tests.fakes import S3_LIKE, FaultStore, MemoryStore
+from tests.unit.disk import ME, Disk, key, mounted, stored
+from vfs.core.filesystem import Changes
+from vfs.errors import Exists, NotFound, Stale, StoreUnavailable
+from vfs.store.base import Capabilities, ObjectMeta
+from vfs.store.layers import Call, Layer, T, Thunk
 from vfs.store.metered import Metered
 
 LATER = 1.5
 """Seconds after which an open asks again (`--revalidate`)."""
 
+MOMENT = 5.5
+"""Seconds after which nothing is believed absent any more (`negative_ttl`)."""
+
 NAMES = ("one", "two", "three")
 
 
+CAN = {"conditional copies": S3_LIKE, "none": replace(S3_LIKE, conditional_copy=False)}
+
+every_store = pytest.mark.parametrize("can", CAN.values(), ids=CAN)
+
+
 @asynccontextmanager
-async def linked() -> AsyncIterator[tuple[Disk, Disk, MemoryStore]]:
+async def linked(can: Capabilities = S3_LIKE) -> AsyncIterator[tuple[Disk, Disk, MemoryStore]]:
     """A mount on which a file has three names, and another mount, for which they are three files."""
-    store = MemoryStore(S3_LIKE)
+    store = MemoryStore(can)
     async with mounted(store) as here, mounted(store) as there:
         await here.save("workspace/one", b"first")
         for name in NAMES[1:]:
@@ -116,15 +129,109 @@ async def test_attributes_that_another_mount_changed(name: str, autojump_clock: 
             assert mode == (0o600 if each == name else 0o644)
 
 
+@every_store
 @pytest.mark.parametrize("name", NAMES[1:])
-async def test_attributes_are_not_put_on_another_mounts_version(name: str, autojump_clock: MockClock) -> None:
-    async with linked() as (here, there, _):
-        await there.save(f"workspace/{name}", b"theirs")
+async def test_attributes_are_not_put_on_another_mounts_version(
+    name: str, can: Capabilities, autojump_clock: MockClock
+) -> None:
+    """Nor is it taken for this file's, and overwritten by the next commit."""
+    async with linked(can) as (here, there, store):
+        await there.save(f"workspace/{name}", b"THEIR")
         await here.change("workspace/one", mode=0o600)
         assert (await there.stat(f"workspace/{name}")).attr.mode & 0o777 == 0o644
-        assert await here.load(f"workspace/{name}") == b"theirs"
+        assert await here.load(f"workspace/{name}") == b"THEIR"
         await trio.sleep(LATER)
         assert await there.load("workspace/one") == b"first"
+        await here.save("workspace/one", b"again")
+        assert await stored(store, f"workspace/{name}") == b"THEIR"
+        assert sorted(await there.listdir("workspace")) == sorted(NAMES)
+
+
+async def test_a_first_name_that_has_another_file_leaves_the_others_one(autojump_clock: MockClock) -> None:
+    """It is the attributes of the others that change, asked for by a name that the kernel knows."""
+    async with linked() as (here, there, _):
+        inode = await here.walk("workspace/two")
+        await there.save("workspace/one", b"theirs")
+        await here.fs.setattr(inode.ino, Changes(mode=0o600), None, ME)
+        await trio.sleep(LATER)
+        assert await inodes(here) == [0, 1, 1]
+        assert [(await here.stat(f"workspace/{name}")).nlink for name in NAMES] == [1, 2, 2]
+        for name in NAMES:
+            mode = (await there.stat(f"workspace/{name}")).attr.mode & 0o777
+            assert mode == (0o644 if name == "one" else 0o600)
+        assert await here.load("workspace/one") == b"theirs"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_chmod_that_fails_at_one_name_changes_none(name: str, autojump_clock: MockClock) -> None:
+    memory = MemoryStore(S3_LIKE)
+    store = FaultStore(memory)
+    async with mounted(store) as disk:
+        await disk.save("workspace/one", b"first")
+        for other in NAMES[1:]:
+            await disk.link("workspace/one", f"workspace/{other}")
+        store.fail_before("copy", keys=f"{name}$")
+        with pytest.raises(StoreUnavailable):
+            await disk.change("workspace/one", mode=0o600)
+        for _ in range(2):
+            await trio.sleep(LATER)
+            assert await inodes(disk) == [0, 0, 0]
+            assert (await disk.stat("workspace/one")).attr.mode & 0o777 == 0o644
+    async with mounted(memory) as disk:
+        for other in NAMES:
+            assert (await disk.stat(f"workspace/{other}")).attr.mode & 0o777 == 0o644
+
+
+async def test_a_name_that_is_removed_makes_nothing_newer_of_the_others(autojump_clock: MockClock) -> None:
+    """What another mount stored there is seen when its time has come, not later (`workspace_ttl`, 300 s)."""
+    async with linked() as (here, there, _):
+        assert (await here.stat("workspace/two")).attr.size == 5
+        await there.save("workspace/two", b"theirs, longer")
+        await trio.sleep(295)
+        for name in ("one", "three"):
+            await here.unlink(f"workspace/{name}")
+        await trio.sleep(10)
+        assert (await here.stat("workspace/two")).attr.size == 14
+
+
+async def test_an_open_by_a_name_that_the_kernel_knew_walks_again(autojump_clock: MockClock) -> None:
+    """The kernel believes for a second that the name is this file's, and opens it without a lookup."""
+    async with linked() as (here, there, _):
+        inode = await here.walk("workspace/one")
+        await there.save("workspace/one", b"theirs")
+        await trio.sleep(LATER)
+        with pytest.raises(Stale):
+            await here.fs.open(inode.ino, os.O_RDONLY, ME)
+        assert await here.load("workspace/one") == b"theirs"
+        assert await here.load("workspace/two") == b"first"
+
+
+async def test_a_version_that_is_replaced_while_it_is_kept(autojump_clock: MockClock) -> None:
+    """A third writer, between the question what is there and the copy of it: it is the third's that is kept."""
+    memory = MemoryStore(S3_LIKE)
+
+    class Third(Layer):
+        waits = False
+
+        async def around(self, call: Call, thunk: Thunk[T]) -> T:
+            if self.waits and call.name == "copy" and "conflict" in call.key:
+                self.waits = False
+                await memory.put(key("workspace/two"), [b"third"], ObjectMeta())
+            return await thunk()
+
+    store = Third(memory)
+    async with mounted(store) as here, mounted(memory) as there:
+        await here.save("workspace/one", b"first")
+        await here.link("workspace/one", "workspace/two")
+        fh = await here.open("workspace/one")
+        await here.write(fh, 0, b"FIRST")
+        await there.save("workspace/two", b"second")
+        store.waits = True
+        await here.close(fh)
+        (kept,) = (name for name in memory.stored() if "conflict" in name)
+        assert bytes((await memory.get(kept)).data) == b"third"
+        for name in NAMES[:2]:
+            assert await stored(memory, f"workspace/{name}") == b"FIRST"
 
 
 @pytest.mark.parametrize("size", [5, 40])
@@ -178,6 +285,63 @@ async def test_a_link_to_what_another_mount_has_replaced(autojump_clock: MockClo
         here.fs.release_content(await here.walk("workspace/g"))
         with pytest.raises(Stale):
             await here.link("workspace/g", "workspace/i")
+
+
+@every_store
+@pytest.mark.parametrize("ram", [True, False], ids=["in RAM", "not in RAM"])
+async def test_a_link_does_not_replace_what_another_mount_just_made(
+    ram: bool, can: Capabilities, autojump_clock: MockClock
+) -> None:
+    store = MemoryStore(can)
+    async with mounted(store) as here, mounted(store) as there:
+        await here.save("workspace/f", b"ours")
+        if not ram:
+            here.fs.release_content(await here.walk("workspace/f"))
+        assert await here.find("workspace/new") is None
+        await there.save("workspace/new", b"theirs")
+        with pytest.raises(Exists):
+            await here.link("workspace/f", "workspace/new")
+        assert await stored(store, "workspace/new") == b"theirs"
+        assert (await here.stat("workspace/f")).nlink == 1
+        assert await stored(store, "workspace/f") == b"ours"
+        await trio.sleep(MOMENT)
+        assert await here.load("workspace/new") == b"theirs"
+
+
+async def test_a_link_of_what_is_in_ram_is_one_request() -> None:
+    store = Metered(MemoryStore(S3_LIKE))
+    async with mounted(store) as disk:
+        await disk.save("workspace/f", b"ours")
+        assert await disk.find("workspace/new") is None
+        before = {name: call.ended for name, call in store.statistics().calls.items()}
+        await disk.link("workspace/f", "workspace/new")
+        after = {name: call.ended for name, call in store.statistics().calls.items()}
+        asked = {name: count - before.get(name, 0) for name, count in after.items()}
+        assert {name: count for name, count in asked.items() if count} == {"put": 1}
+
+
+async def test_a_link_of_a_new_file_that_could_not_be_stored_is_refused(autojump_clock: MockClock) -> None:
+    """Whether the close that failed before has taken the file away by then or not."""
+    store = FaultStore(MemoryStore(S3_LIKE))
+    async with mounted(store) as disk:
+        fh = await disk.create("workspace/f")
+        await disk.write(fh, 0, b"new")
+        inode, place = await disk.walk("workspace/f"), await disk.walk("workspace")
+        store.slow("put", seconds=1.0)
+        store.fail_before("put", count=None)
+
+        async def close() -> None:
+            with pytest.raises(StoreUnavailable):
+                await disk.close(fh)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(close)
+            await trio.sleep(0.1)
+            with pytest.raises((NotFound, StoreUnavailable)):
+                await disk.fs.link(inode.ino, place.ino, b"other")
+        store.clear()
+        assert await disk.tree() == []
+        disk.fs.check()
 
 
 async def test_each_commit_asks_once_for_each_other_name() -> None:
