@@ -11,9 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
-from tests.unit.disk import Disk, key, mounted
+from tests.unit.disk import ME, Disk, key, mounted
 from vfs.core.absences import PATIENCE
-from vfs.errors import StoreUnavailable
+from vfs.errors import Exists, StoreUnavailable
 from vfs.store.base import ObjectMeta
 from vfs.store.metered import Metered
 
@@ -172,3 +172,22 @@ async def test_nothing_is_believed_absent_where_that_is_wanted() -> None:
         assert await disk.find("workspace/d/new") is None
         await memory.put(key("workspace/d/new"), [b"new"], ObjectMeta())
         assert await disk.load("workspace/d/new") == b"new"
+
+
+@pytest.mark.parametrize("how", ["link", "mkdir", "symlink"])
+async def test_who_is_told_that_a_name_exists_finds_it(how: str) -> None:
+    """At once, although it was believed absent."""
+    store = MemoryStore(S3_LIKE)
+    async with mounted(store) as here, mounted(store) as there:
+        await here.save("workspace/f", b"ours")
+        assert await here.find("workspace/new") is None
+        await there.mkdir("workspace/new") if how == "mkdir" else await there.save("workspace/new", b"theirs")
+        top = (await here.walk("workspace")).ino
+        make = {
+            "link": lambda: here.link("workspace/f", "workspace/new"),
+            "mkdir": lambda: here.mkdir("workspace/new"),
+            "symlink": lambda: here.fs.symlink(top, b"new", b"target", ME),
+        }
+        with pytest.raises(Exists):
+            await make[how]()
+        assert await here.find("workspace/new") is not None

@@ -183,3 +183,29 @@ async def test_an_exchange_that_is_undone_puts_its_bytes_back(move: str, autojum
         await edit(here, FILE)
         assert await stored(store, FILE) == EDITED
         assert sorted(await bodies(store)) == sorted([EDITED, b"another file"])
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+async def test_a_file_that_is_open_here_and_was_replaced_is_renamed(
+    flags: int, autojump_clock: MockClock
+) -> None:
+    """The name is; who has the file open keeps what he has of it, and an edit of it keeps both versions."""
+    async with two() as (here, there, store):
+        await here.save("workspace/f", OURS)
+        fh = await here.open("workspace/f", flags)
+        assert await here.read(fh) == OURS
+        await there.save("workspace/f", THEIRS)
+        await trio.sleep(LATER)
+        await here.rename("workspace/f", "workspace/g")
+        assert await stored(store, "workspace/g") == THEIRS
+        assert await here.read(fh) == OURS
+        if flags == os.O_RDWR:
+            await here.write(fh, 0, EDIT)
+        await here.close(fh)
+        await trio.sleep(LATER)
+        if flags == os.O_RDONLY:
+            assert await here.load("workspace/g") == THEIRS
+            return
+        assert await here.load("workspace/g") == EDIT + OURS[1:]
+        (other,) = [name for name in await here.listdir("workspace") if name.startswith("g.conflict-")]
+        assert await here.load(f"workspace/{other}") == THEIRS

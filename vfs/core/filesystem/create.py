@@ -133,6 +133,7 @@ async def _put_new(volume: Volume, key: Key, body: Body, attr: Attr, name: str) 
     try:
         return await volume.store.put(key, body, meta, if_absent=limits.conditional_put)
     except PreconditionFailed as error:
+        volume.cache.doubt(volume.layout.path(key))
         raise Exists(name) from error
 
 
@@ -189,6 +190,7 @@ async def _require_absent(volume: Volume, key: Key) -> None:
         await volume.store.head(key)
     except ObjectNotFound:
         return
+    volume.cache.doubt(volume.layout.path(key))
     raise Exists(key)
 
 

@@ -19,8 +19,6 @@ from vfs.errors import (
     BadHandle,
     FileTooBig,
     IsDirectory,
-    ObjectNotFound,
-    PreconditionFailed,
     Stale,
     VfsError,
 )
@@ -147,20 +145,28 @@ async def release(volume: Volume, fh: Fh) -> None:
     try:
         if (content.dirty or inode.attrs_dirty) and content.error is None:
             await volume.durable(inode)
-    except (PreconditionFailed, ObjectNotFound) as error:  # told to who set them, at his close
-        log.info("attributes given up: another writer's file is there", inode=inode.ino, error=str(error))
-        inode.attrs_dirty = False
-        volume.distrust(inode)
     except VfsError as error:
-        log.error("mapped data could not be stored", path=inode.path(), error=str(error))
-    if inode.handles:
-        return
-    if content.error is not None:
-        revert(volume, inode, content)
+        log.error("not stored at the last close", inode=inode.ino, error=str(error))
+    if content.error is not None or inode.attrs_dirty:
+        await _give_up(volume, inode, content)
     elif inode.content is content:
         volume.let_go(inode)
     if not inode.lookups:
         volume.table.reap(inode)
+
+
+async def _give_up(volume: Volume, inode: Inode, content: Content) -> None:
+    """What could not be stored by the last close, as every program was told. Not while the file is being moved."""
+    async with volume.paths.pinned(inode):
+        if inode.handles:
+            return
+        if not inode.names:
+            await _bury(volume, inode)
+        elif content.error is not None and inode.content is content:
+            revert(volume, inode, content)
+        elif inode.attrs_dirty and not content.dirty:
+            inode.attrs_dirty = False
+            volume.distrust(inode)
 
 
 async def _bury(volume: Volume, inode: Inode) -> None:

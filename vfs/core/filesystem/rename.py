@@ -30,7 +30,7 @@ from vfs.errors import (
 from vfs.layout import decode_name
 from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo, ObjectMeta
-from vfs.store.copying import copy_version
+from vfs.store.copying import copy_object, copy_version
 from vfs.types import ETag, Ino, Key
 
 NOREPLACE = 1
@@ -94,6 +94,8 @@ class _Move:
         self.target_key = self._key(source, self.target_path)
         self._modified_ns = 0
         """The store's time of what was moved, if it told."""
+        self._another = False
+        """Another writer's version was moved; those who have the file open here keep theirs."""
         self._again = False
         """An earlier try was cut short: what is at the target is what it had moved."""
         self._inside: set[str] | None = None
@@ -198,9 +200,16 @@ class _Move:
             await volume.store.rename(self.source_key, self.target_key)
             return
         stored = ObjectInfo(self.source_key, source.attr.size, etag, 0, volume.meta(source))
-        info = await copy_version(volume.store, stored, self.target_key)
+        try:
+            info = await copy_version(volume.store, stored, self.target_key)
+        except PreconditionFailed:
+            if not source.handles:
+                raise
+            info = await copy_object(volume.store, await volume.store.head(self.source_key), self.target_key)
+            self._another = True
+        else:
+            source.has_version(self.source_dir, self.source_name, info.etag)
         await volume.store.delete(self.source_key)
-        source.has_version(self.source_dir, self.source_name, info.etag)
         self._modified_ns = info.modified_ns
 
     async def _move_tree(self, target: Inode | None) -> None:
@@ -231,7 +240,10 @@ class _Move:
             volume.cache.moved(self.target_path, self._directories(self.target_path))
         volume.cache.drop(self.source_path)
         volume.table.move(self.source_dir, self.source_name, self.target_dir, self.target_name, etag)
-        volume.cache.put(self.target_path, Entry(source.attr, etag, source.marker, self._modified_ns))
+        if self._another:
+            volume.distrust(source)
+        else:
+            volume.cache.put(self.target_path, Entry(source.attr, etag, source.marker, self._modified_ns))
         self._follow(source)
 
     def _directories(self, path: str) -> list[str] | None:
