@@ -180,3 +180,12 @@ async def test_a_chmod_by_a_store_without_conditional_copies_changes_the_version
         attr = (await here.stat("workspace/f")).attr
         assert (attr.mode & 0o777, attr.size) == (0o600, 19)
         assert await here.load("workspace/f") == b"theirs, much longer"
+
+
+async def test_a_chmod_of_a_file_that_nobody_has_open_leaves_nothing_in_ram() -> None:
+    async with mounted(MemoryStore(S3_LIKE)) as disk:
+        await disk.save("workspace/f", b"content")
+        inode = await disk.walk("workspace/f")
+        disk.fs.release_content(inode)
+        await disk.change("workspace/f", mode=0o600)
+        assert inode.content is None

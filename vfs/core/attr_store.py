@@ -74,8 +74,8 @@ class AttrStore:
                     await self._store_file(inode, undone)
             stored = True
         finally:
-            self._holder.let_go(inode)
             inode.storing -= 1
+            self._holder.let_go(inode)
             if not stored:
                 inode.attrs_dirty = bool(inode.names)
                 if inode.attr.is_dir:
