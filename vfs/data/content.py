@@ -93,7 +93,7 @@ class Content:
         """Sticky: a write that was accepted could not be stored. Every later write, fsync and close says so."""
         self.charged = 0
         self.lock = trio.Lock()
-        """Held by the one commit that runs. Taken after a path pin, never before."""
+        """Held by the one commit that runs, or while attributes are stored. Taken after a path pin, never before."""
 
     def __repr__(self) -> str:
         state = "dirty" if self.dirty else "clean"
