@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,8 +49,10 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = AGREE_
 
 
 def content(path: Path) -> bytes | None:
-    """Of a file; None if there is none."""
+    """Of a file; None if there is none, or it was replaced elsewhere between its open and its read (S18.5)."""
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESTALE):
+            raise
         return None

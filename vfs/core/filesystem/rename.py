@@ -245,6 +245,8 @@ class _Move:
         else:
             volume.cache.put(self.target_path, Entry(source.attr, etag, source.marker, self._modified_ns))
         self._follow(source)
+        if self._again:  # what the kernel knows to be absent in it may have been moved by the first try
+            volume.dropped(self.target_dir.ino, self.target_name.encode())
 
     def _directories(self, path: str) -> list[str] | None:
         """The directories below one end of the move; None where only the store knows them."""
