@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.unit.disk import ME, Disk, key, mounted
 from vfs.core.absences import PATIENCE
+from vfs.core.filesystem.rename import NOREPLACE
 from vfs.errors import Exists, StoreUnavailable
 from vfs.store.base import ObjectMeta
 from vfs.store.metered import Metered
@@ -174,19 +175,23 @@ async def test_nothing_is_believed_absent_where_that_is_wanted() -> None:
         assert await disk.load("workspace/d/new") == b"new"
 
 
-@pytest.mark.parametrize("how", ["link", "mkdir", "symlink"])
+@pytest.mark.parametrize("how", ["link", "mkdir", "symlink", "rename", "rename of a directory"])
 async def test_who_is_told_that_a_name_exists_finds_it(how: str) -> None:
     """At once, although it was believed absent."""
     store = MemoryStore(S3_LIKE)
     async with mounted(store) as here, mounted(store) as there:
         await here.save("workspace/f", b"ours")
         assert await here.find("workspace/new") is None
-        await there.mkdir("workspace/new") if how == "mkdir" else await there.save("workspace/new", b"theirs")
+        await here.mkdir("workspace/d")
+        made = there.mkdir("workspace/new") if "dir" in how else there.save("workspace/new", b"theirs")
+        await made
         top = (await here.walk("workspace")).ino
         make = {
             "link": lambda: here.link("workspace/f", "workspace/new"),
             "mkdir": lambda: here.mkdir("workspace/new"),
             "symlink": lambda: here.fs.symlink(top, b"new", b"target", ME),
+            "rename": lambda: here.fs.rename(top, b"f", top, b"new", NOREPLACE),
+            "rename of a directory": lambda: here.fs.rename(top, b"d", top, b"new", NOREPLACE),
         }
         with pytest.raises(Exists):
             await make[how]()

@@ -174,7 +174,7 @@ async def _copy_to(volume: Volume, inode: Inode, directory: Inode, name: str) ->
         if body is not None and volume.store.capabilities.conditional_put:
             info = await _put_new(volume, target, body, inode.attr, name)
         else:
-            await _require_absent(volume, target)
+            await require_absent(volume, target)
             info = await copy_version(volume.store, stored, target, volume.meta(inode))
     except VfsError:
         inode.attr = before
@@ -184,14 +184,18 @@ async def _copy_to(volume: Volume, inode: Inode, directory: Inode, name: str) ->
     volume.touch(directory)
 
 
-async def _require_absent(volume: Volume, key: Key) -> None:
-    """Just before a copy, which replaces whatever is there. Raises Exists."""
+async def require_absent(volume: Volume, key: Key) -> None:
+    """Just before a copy, which replaces whatever is there; `key` is of a file or a directory. Raises Exists."""
     try:
-        await volume.store.head(key)
+        if key.endswith("/"):
+            there = bool((await volume.store.list(key, limit=1)).objects)
+        else:
+            there = bool(await volume.store.head(key))
     except ObjectNotFound:
         return
-    volume.cache.doubt(volume.layout.path(key))
-    raise Exists(key)
+    if there:
+        volume.cache.doubt(volume.layout.path(key))
+        raise Exists(key)
 
 
 def owned_by(parent: Inode, uid: int, gid: int, mode: int) -> Attr:

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 
+from vfs.core.filesystem.create import require_absent
 from vfs.core.filesystem.remove import copy_aside, find, forget_name, read_from, require_empty
 from vfs.core.filesystem.transfer import Transfer, is_copied, undo_all
 from vfs.core.garbage import exchange_key, rename_key
@@ -115,6 +116,8 @@ class _Move:
         if source.attr.is_dir:
             await self._require_short_keys(self.source_key, self.target_key)
         await self._store(source)
+        if flags == NOREPLACE:
+            await require_absent(volume, self.target_key)
         await volume.attrs.mark(self.source_dir)
         if source.attr.is_dir:
             await self._move_tree(target)
