@@ -202,8 +202,9 @@ def refresh(paths: Sequence[str]) -> None:
 def gc(user: str | None, store: str | None, config_file: str, older_than: float, dry_run: bool) -> None:
     """Remove what mounts that were killed left in the store.
 
-    Unfinished uploads, nameless files, probe objects: each mount removes those of over a week by itself.
-    What a program may still use is younger than TIME.
+    Unfinished uploads, nameless files, one side of an exchange (which gets a name again), notes of unfinished
+    renames, probe objects: each mount removes those of over a week by itself. What a program may still use is
+    younger than TIME.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from tests.fakes import S3_LIKE, FaultStore, MemoryStore
 from tests.unit.disk import key, mounted, stored
-from vfs.core.garbage import Garbage, Kind, exchange_key, recovered_key
+from vfs.core.garbage import Garbage, Kind, exchange_key, recovered_key, rename_key
 from vfs.errors import StoreUnavailable
 from vfs.layout import Layout
 from vfs.store.base import ObjectMeta
@@ -25,6 +25,7 @@ async def littered() -> MemoryStore:
     await store.create_upload(Key("users/u2/workspace/big"), META)
     await store.put(LAYOUT.private_key("orphans", "0123", "7"), [b"nameless"], META)
     await store.put(LAYOUT.private_key("probe-77"), [b""], META)
+    await store.put(rename_key(LAYOUT, "89ab"), (), META)
     await store.put(LAYOUT.private_key("format"), [b"{}"], META)
     await store.put(key("workspace/kept"), [b"kept"], META)
     return store
@@ -33,7 +34,7 @@ async def littered() -> MemoryStore:
 async def test_what_is_old_is_removed_and_nothing_else() -> None:
     store = await littered()
     done = await Garbage(store, LAYOUT).collect(older_than=-1)
-    assert done.removed == {Kind.UPLOAD: 1, Kind.ORPHAN: 1, Kind.PROBE: 1}
+    assert done.removed == {Kind.UPLOAD: 1, Kind.ORPHAN: 1, Kind.PROBE: 1, Kind.RENAME: 1}
     assert not done.failed
     assert store.stored() == [LAYOUT.private_key("format"), key("workspace/kept")]
     assert [upload.key for upload in await store.list_uploads("")] == ["users/u2/workspace/big"]
