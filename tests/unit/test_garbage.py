@@ -53,7 +53,7 @@ async def test_what_cannot_be_removed_is_told_and_the_rest_goes_on() -> None:
     store.fail_before("abort_upload")
     done = await Garbage(store, LAYOUT).collect(older_than=-1)
     assert [item.kind for item, _ in done.failed] == [Kind.UPLOAD]
-    assert done.removed == {Kind.ORPHAN: 1, Kind.PROBE: 1}
+    assert done.removed == {Kind.ORPHAN: 1, Kind.PROBE: 1, Kind.RENAME: 1}
 
 
 @pytest.mark.parametrize(
