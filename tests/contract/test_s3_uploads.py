@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 import trio
 
 from tests.contract.stores import META, put
-from vfs.errors import ObjectNotFound, PreconditionFailed, StoreError
+from vfs.errors import ObjectNotFound, PreconditionFailed, StoreError, StoreUnavailable
 from vfs.store.base import MIB, ObjectStore, Part
+from vfs.store.s3.bucket import Bucket
 from vfs.types import ETag, Key
 
 pytestmark = pytest.mark.stores("s3", "s3-restricted", "swift")
@@ -76,3 +78,27 @@ async def test_completion_checks_its_parts(store: ObjectStore) -> None:
         with pytest.raises(StoreError):
             await store.complete_upload(upload, parts)
     await store.complete_upload(upload, [one])
+
+
+async def test_a_completion_that_does_not_tell_the_version(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ceph 16 answers with an empty ETag, and names the object; who names nothing has confirmed nothing."""
+    told = {"ETag": "", "Key": str(KEY)}
+    call = Bucket.call
+
+    async def without(bucket: Bucket, name: str, **params: Any) -> Any:
+        answer = await call(bucket, name, **params)
+        return {**answer, "ETag": "", "Key": "", **told} if name == "complete_multipart_upload" else answer
+
+    monkeypatch.setattr(Bucket, "call", without)
+    for complete in (True, False):
+        upload = await store.create_upload(KEY, META)
+        part = await store.upload_part(upload, 1, [b"content"])
+        if complete:
+            stored = await store.complete_upload(upload, [part])
+            assert stored == await store.head(KEY)
+            told["Key"] = ""
+        else:
+            with pytest.raises(StoreUnavailable):
+                await store.complete_upload(upload, [part])
