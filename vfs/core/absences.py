@@ -3,7 +3,8 @@
 What a complete listing lacks is known to be absent, while other mounts are heard. While they are not, that is
 believed for `negative_ttl` only, as any absence. Programs look for many names that are not there (`git status`,
 `import`, and whoever creates files), so the listing is renewed: one request for each 1,000 names, not two for each
-that is missing. A listing of many pages is renewed when as much has been asked one by one as it costs.
+that is missing. A listing of many pages is renewed when as much has been asked one by one as it costs
+(decisions/0013).
 """
 
 from __future__ import annotations
