@@ -15,13 +15,7 @@ from vfs.core.volume import Volume
 from vfs.data.content import Content
 from vfs.data.reader import Reader
 from vfs.data.stream import full_parts
-from vfs.errors import (
-    BadHandle,
-    FileTooBig,
-    IsDirectory,
-    Stale,
-    VfsError,
-)
+from vfs.errors import BadHandle, FileTooBig, IsDirectory, Stale, VfsError
 from vfs.meta.attrs import now_ns
 from vfs.types import Attr, Caller, Fh, Ino
 

@@ -25,9 +25,8 @@ async def lookup(volume: Volume, parent: Ino, name: bytes) -> Inode | None:
                 volume.prefetch.asked(directory, text)
                 await volume.absences.renew(directory, text)
             known = directory.children.get(text)
-            linked = (
-                known is not None and len(known.names) > 1
-            )  # whoever opens it may have come by another name
+            linked = known is not None and len(known.names) > 1
+            # `open` does not know by which of several names a program came: each is asked for again here
             max_age = volume.cache.max_age if linked else math.inf
             found = await volume.resolve(directory, text, directory.listed.get(text), max_age)
             if found is None:
