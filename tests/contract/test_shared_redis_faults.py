@@ -12,7 +12,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.contract.shared import KEY, Heard, entry, in_redis
-from tests.contract.test_shared_redis import ALL, QUICK, known, listed, mounts
+from tests.contract.test_shared_redis import ALL, QUICK, heard_again, known, listed, mounts
 from tests.servers.redis import RedisServer
 from tests.servers.relay import Relay
 from vfs.meta.redis import Limits, Location, RedisCache
@@ -53,8 +53,7 @@ async def ask_all(shared: SharedCache) -> float:
 
 async def healed(shared: SharedCache, other: Heard) -> None:
     """They hear each other again."""
-    await shared.publish([Change(Kind.DROP, "workspace/healed")])
-    await other.until(lambda heard: heard.changes[-1:] == [Change(Kind.DROP, "workspace/healed")])
+    await heard_again(shared, other)
     assert shared.statistics().state == "connected"
 
 

@@ -10,7 +10,16 @@ import pytest
 import trio
 
 from tests.contract.shared import entry
-from tests.contract.test_shared_redis import ALL, QUICK, keys, known, listed, mounts
+from tests.contract.test_shared_redis import (
+    ALL,
+    QUICK,
+    heard_again,
+    keys,
+    known,
+    listed,
+    mounts,
+    shared_again,
+)
 from tests.servers.redis import RedisSentinel, RedisServer, with_replica
 from tests.servers.redis_cluster import RedisCluster
 from vfs.meta.redis import Location, RedisCache
@@ -47,10 +56,8 @@ async def test_a_cluster_whose_slot_is_given_to_another_node_empty() -> None:
             for each in (heard, other):
                 await each.until(lambda heard: ALL in heard.changes)
             await until(lambda: heard.states[-1] and other.states[-1])
-            await listed(one, "workspace", {"c": 1})
-            assert await known(two) == {"c"}
-            await one.publish([Change(Kind.DROP, "workspace/c")])
-            await other.until(lambda heard: heard.changes[-1] == Change(Kind.DROP, "workspace/c"))
+            await shared_again(one, two, {"c": 1})
+            await heard_again(one, other)
             assert keys(second, "*")
 
 
@@ -112,10 +119,8 @@ async def test_a_cluster_whose_slot_moves_while_it_is_used(backwards: bool) -> N
                 await each.until(lambda heard: ALL in heard.changes)
                 await each.alive()
             await agreed(writers, one, two)
-            await listed(one, "workspace", {"c": 1})
-            assert await known(two) == {"c"}
-            await one.publish([Change(Kind.DROP, "workspace/c")])
-            await other.until(lambda heard: heard.changes[-1] == Change(Kind.DROP, "workspace/c"))
+            await shared_again(one, two, {"c": 1})
+            await heard_again(one, other)
             assert keys(cluster.second, "*")
 
 
@@ -144,8 +149,7 @@ async def test_a_cluster_that_refers_to_another_node(slots: int) -> None:
                 cluster.move(key)
             for each in (heard, other):  # it is another server
                 await each.until(lambda heard: ALL in heard.changes and heard.states[-1])
-            await listed(one, "workspace", {"one": 1, "two": 1})
-            assert await known(two) == {"one", "two"}
+            await shared_again(one, two, {"one": 1, "two": 1})
             for writer in writers:
                 await writer.write()
                 await until(lambda writer=writer: writer.believed() == writer.size)
@@ -171,10 +175,8 @@ async def test_a_cluster_all_of_whose_nodes_were_replaced() -> None:
             for each in (heard, other):
                 await until(lambda each=each: ALL in each.changes and each.states[-1])
             assert not await known(two)
-            await listed(one, "workspace", {"c": 1})
-            assert await known(two) == {"c"}
-            await one.publish([Change(Kind.DROP, "workspace/c")])
-            await other.until(lambda heard: heard.changes[-1] == Change(Kind.DROP, "workspace/c"))
+            await shared_again(one, two, {"c": 1})
+            await heard_again(one, other)
 
 
 async def test_sentinels_want_a_password_of_their_own() -> None:
@@ -208,6 +210,5 @@ async def test_a_replica_that_takes_over_is_believed_in_nothing() -> None:
                     while ALL not in each.changes or not each.states[-1]:
                         await trio.sleep(0.05)
             assert not await known(two)
-            await two.publish([Change(Kind.DROP, "workspace/x")])
-            await heard.until(lambda heard: heard.changes[-1] == Change(Kind.DROP, "workspace/x"))
+            await heard_again(two, heard)
             assert replica.ask("INFO", "replication")["role"] == "master"
