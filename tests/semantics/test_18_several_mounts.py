@@ -113,6 +113,50 @@ def test_a_reader_never_mixes_versions(pair: tuple[Mount, Mount], opened: Open) 
     eventually(lambda: _content(two.workspace / "file") == b"b" * size, "the new version")
 
 
+@semantics("S18.5")
+@pytest.mark.parametrize(
+    ("old", "new", "piece"),
+    [
+        (100, 5000, 1000),
+        (5000, 100, 10_000),
+        (9000, 9000, 1000),
+        (100, 0, 1000),
+        (10, 20 * MIB, 32 * MIB),
+        (20 * MIB, 10, 1000),
+        (20 * MIB, 24 * MIB, 100_000),
+    ],
+)
+def test_who_has_read_nothing_yet_gets_the_new_version(
+    mounts: MakeMount, opened: Open, old: int, new: int, piece: int
+) -> None:
+    one = mounts()
+    path = mounts(store=one.store_dir, env=[("AGENTFS_REVALIDATE", "ttl")]).workspace / "file"
+    (one.workspace / "file").write_bytes(b"a" * old)
+    reader = opened(path, os.O_RDONLY)
+    assert os.fstat(reader).st_size == old
+    (one.workspace / "file").write_bytes(b"b" * new)
+    assert b"".join(iter(lambda: os.read(reader, piece), b"")) == b"b" * new
+    assert os.pread(reader, new + 1, 0) == b"b" * new
+    assert new < old or os.fstat(reader).st_size == new
+    os.close(reader)
+    eventually(lambda: path.stat().st_mtime == (one.workspace / "file").stat().st_mtime, "the new times")
+    assert path.read_bytes() == b"b" * new
+
+
+@semantics("S18.5")
+def test_who_has_it_open_to_write_keeps_readers_at_the_old_version(
+    pair: tuple[Mount, Mount], opened: Open
+) -> None:
+    one, two = pair
+    (one.workspace / "file").write_bytes(b"old")
+    eventually((two.workspace / "file").exists, "the file")
+    reader = opened(two.workspace / "file", os.O_RDONLY)
+    opened(two.workspace / "file", os.O_WRONLY)
+    (one.workspace / "file").write_bytes(b"new")
+    with fails_with(errno.ESTALE):
+        os.read(reader, 10)
+
+
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()

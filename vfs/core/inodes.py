@@ -62,6 +62,7 @@ class Inode:
         "storing",
         "target",
         "times_set",
+        "unseen",
         "writers",
     )
 
@@ -88,11 +89,13 @@ class Inode:
         self.target: bytes | None = None
         """A symbolic link's text, once known."""
         self.stale_pages = False
+        """Another writer stored a version since the kernel read this file: its pages must not be trusted."""
+        self.unseen: ETag | None = None
+        """The version of another writer of which nobody here has seen anything yet."""
         self.storing = 0
         """Requests under way that store its attributes: what is known of the store meanwhile is older."""
         self.times_set = False
         """Its times were set on purpose, and nothing was written since."""
-        """Another writer stored a version since the kernel read this file: its pages must not be trusted."""
         self.readers: tuple[set[str], ...] = ()
         """Open listings of this directory: each collects the names that went away since it was taken."""
         self.listed: dict[str, bool] = {}

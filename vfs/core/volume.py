@@ -86,8 +86,8 @@ class Volume:
         """Told of a name that is gone although the kernel did not ask for it; set by `fuse.notify`."""
         self.outdated: Callable[[Ino], None] = lambda ino: None
         """Told of attributes that are not what the kernel has been told; set by `fuse.notify`."""
-        self.kernel_told: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
-        """Returns when the kernel has heard of everything before; set by `fuse.notify`."""
+        self.kernel_told: Callable[[], Awaitable[bool]] = _told
+        """Returns when the kernel has heard of everything before, or False; set by `fuse.notify`."""
         self.attrs = AttrStore(self, self.store, self.layout, self.cache)
         self.late = LateTimes(self.attrs.store, self.paths, self.background, self.parallel)
         self.read_ahead = ReadAhead(self.budget, self.background.spawn, config.read_ahead)
@@ -167,6 +167,7 @@ class Volume:
             return None
         if child is None:
             child = self.table.add(parent, name, entry.attr, entry.etag)
+            child.unseen = entry.etag
         elif child.attr.is_dir:
             child.etag = entry.etag
         elif child.version(parent, name) != entry.etag:
@@ -174,7 +175,7 @@ class Volume:
                 self.release_content(child)
             child.stale_pages = True
             child.target = None
-            child.etag = entry.etag
+            child.etag = child.unseen = entry.etag
         if child.attr != (attr := child.merged(entry.attr)) and len(child.names) == 1:
             child.attr = attr
             self.outdated(child.ino)
@@ -234,6 +235,7 @@ class Volume:
     def changed(self, inode: Inode) -> None:
         """The content became dirty."""
         assert inode.content is not None
+        inode.unseen = None
         self._contents[inode.content] = inode
         self.writeback.note(inode.content)
 
@@ -358,6 +360,11 @@ class Volume:
         if not inode.names and inode.ino != ROOT:
             raise NotFound(f"directory {ino} was removed")
         return inode
+
+
+async def _told() -> bool:
+    await trio.lowlevel.checkpoint()
+    return True
 
 
 def _unless_held(content: Content) -> Callable[[VfsError], None]:

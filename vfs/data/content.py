@@ -53,6 +53,7 @@ class Content:
         "lock",
         "part_size",
         "rebased",
+        "replaced",
         "rest",
         "shipper",
         "shipping",
@@ -80,6 +81,8 @@ class Content:
         """Something else than an append was done since the last commit began; and before it, since the one before."""
         self.rebased = math.inf
         """Appends went behind another writer's: from here on the kernel may be wrong about where the end is."""
+        self.replaced = 0
+        """How often readers went on with another version."""
         self.spreading = False
         """A commit is copying what it stored at the first name to the others."""
         self.rest = False
@@ -297,6 +300,14 @@ class Content:
         """The same bytes are another object version now (renamed, copied, new attributes)."""
         if self.base is not None:
             self.base = Base(info.key, info.etag, self.base.size)
+
+    def replace(self, base: Base) -> None:
+        """Another version takes the place of one that nobody has written to, nor seen anything of."""
+        assert not self.dirty, "what was written belongs to the old version"
+        self.base = base
+        self.base_limit = self.size = base.size
+        self.replaced += 1
+        self._keep_clean(0)
 
     def detach(self) -> bool:
         """Makes RAM the only place of a content whose object is gone; False if RAM does not hold all of it."""

@@ -49,10 +49,10 @@ class Notifier:
         """What the kernel was told of an inode is no longer true. Its pages stay: it may be open."""
         self._put((ino, None))
 
-    async def told(self) -> None:
-        """Returns when the kernel has heard of everything before, or after a moment. At once as a rule."""
+    async def told(self) -> bool:
+        """Returns when the kernel has heard of everything before, at once as a rule; False after a moment."""
         if not self._queue.unfinished_tasks:
-            return
+            return True
         heard = trio.Event()
         token = trio.lowlevel.current_trio_token()
 
@@ -63,6 +63,7 @@ class Notifier:
         with trio.move_on_after(TOLD_SECONDS):
             self._put(tell)
             await heard.wait()
+        return heard.is_set()
 
     def _put(self, item: Item) -> None:
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import structlog
 
-from vfs.core.filesystem.lookup import refresh
+from vfs.core.filesystem.lookup import overtake, refresh
 from vfs.core.handles import FileHandle
 from vfs.core.inodes import Inode
 from vfs.core.volume import Volume
@@ -20,6 +20,9 @@ from vfs.meta.attrs import now_ns
 from vfs.types import Attr, Caller, Fh, Ino
 
 log = structlog.get_logger()
+
+MOST_OVERTAKEN = 5
+"""How often one read begins again because another writer was faster."""
 
 
 async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHandle:
@@ -70,20 +73,28 @@ async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
     handle = volume.handles.file(fh)
     if not handle.can_read:
         raise BadHandle("not open for reading")
-    content = handle.content
+    content, inode = handle.content, handle.inode
     content.raise_error()
+    tries = content.replaced + MOST_OVERTAKEN
     while True:
-        await _bring_home(volume, handle.inode, content, offset, offset + size)
-        base = content.base
+        await _bring_home(volume, inode, content, offset, offset + size)
+        base, replaced = content.base, content.replaced
         try:
-            return await handle.reader.read(content, offset, size)
+            data = await handle.reader.read(content, offset, size)
         except Stale:
             # A commit may have replaced the object, a rename or an unlink may have moved it aside, and be about to
             # say so: wait for them and look again.
-            async with volume.paths.pinned(handle.inode), content.lock:
-                if content.base == base:
-                    volume.distrust(handle.inode)
+            async with volume.paths.pinned(inode), content.lock:
+                gone = content.base == base
+                if gone and (replaced == tries or not await overtake(volume, inode)):
+                    volume.distrust(inode)
                     raise
+            if gone and not await volume.kernel_told():  # it would read as far as the old size
+                raise
+        else:
+            if content.replaced == replaced:
+                inode.unseen = None
+                return data
 
 
 async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
@@ -133,6 +144,11 @@ async def release(volume: Volume, fh: Fh) -> None:
     inode, content = handle.inode, handle.content
     if inode.handles:
         return
+    if (
+        content.replaced
+    ):  # not sooner: the kernel finds out by itself where a file that shrank ends, and only then
+        content.replaced = 0
+        volume.outdated(inode.ino)
     if not inode.names:
         await _bury(volume, inode)
         return

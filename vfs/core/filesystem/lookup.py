@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
-from vfs.core.inodes import ROOT, Inode
+import trio
+
+from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
+from vfs.data.content import Content
+from vfs.data.snapshot import Base
 from vfs.errors import ObjectNotFound, PreconditionFailed, Stale
 from vfs.layout import decode_name
 from vfs.types import Ino
@@ -78,6 +82,35 @@ async def on_current(volume: Volume, inode: Inode, change: Callable[[], Awaitabl
         for _ in range(len(inode.names)):  # each that is gone lets the next one come first
             await refresh(volume, inode)
         await change()
+
+
+async def overtake(volume: Volume, inode: Inode) -> bool:
+    """Who has it open goes on with what another writer stored since, if nobody saw anything of the version before.
+
+    It is then as if they had opened it a moment later. The caller holds the inode's path and its content's lock.
+    """
+    content = inode.content
+    if content is None or not _unseen(inode, content):
+        return False
+    [(parent, name)] = inode.names
+    volume.distrust(inode)
+    entry = await volume.cache.lookup(join(parent, name), False, 0.0)
+    if entry is None or not _unseen(inode, content) or inode.replaced(parent, name, entry.attr, entry.etag):
+        return False
+    grown = entry.attr.size > content.size
+    content.replace(Base(volume.keys(inode)[0], entry.etag, entry.attr.size))
+    inode.etag = inode.unseen = entry.etag
+    inode.attr = inode.merged(entry.attr)
+    inode.known_at = trio.current_time()
+    if grown:
+        volume.outdated(inode.ino)
+    return True
+
+
+def _unseen(inode: Inode, content: Content) -> bool:
+    """Nothing was read of its version, and nobody can write to it."""
+    fresh = content.base is not None and content.base.etag == inode.unseen
+    return fresh and inode.content is content and inode.only_read and len(inode.names) == 1
 
 
 async def readlink(volume: Volume, ino: Ino) -> bytes:
