@@ -56,14 +56,22 @@ def chance() -> random.Random:
     return random.Random(seed)
 
 
+def unchanged(path: Path) -> tuple[os.stat_result, bytes | None]:
+    """What is said of a name, and a file's bytes; news of another version may arrive in between."""
+    while True:
+        status = path.lstat()
+        data = path.read_bytes() if stat.S_ISREG(status.st_mode) else None
+        if (now := path.lstat()).st_mtime_ns == status.st_mtime_ns and now.st_size == status.st_size:
+            return status, data
+
+
 def picture(top: Path) -> Picture:
     """Every name, with its mode and its bytes. Raises OSError for a name that goes while it is looked at."""
     found: Picture = {}
     for directory, names, files in os.walk(top, onerror=_raise):
         for name in names + files:
             path = Path(directory, name)
-            status = path.lstat()
-            data = path.read_bytes() if stat.S_ISREG(status.st_mode) else None
+            status, data = unchanged(path)
             assert data is None or len(data) == status.st_size, f"{path}: {status.st_size}, {len(data)} bytes"
             found[str(path.relative_to(top))] = (status.st_mode, data)
     return found

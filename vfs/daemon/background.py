@@ -13,8 +13,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +72,25 @@ class Background:
         """The daemon's pid. Raises VfsError with the daemon's own reason; nothing is left behind then."""
         descriptor = self._open_log()
         reading, writing = os.pipe()
+        child = None
         try:
-            child = subprocess.Popen(
+            with _interrupts_held():
+                child = self._spawn(descriptor, writing)
+            deadline = time.monotonic() + self.seconds
+            self._await_ready(child, reading, deadline)
+            self._await_answer(deadline)
+        except BaseException:  # also Ctrl-C: nothing may be left behind
+            if child is not None:
+                self._clear_away(child)
+            raise
+        finally:
+            os.close(reading)
+        child.returncode = 0  # it is not ours to wait for; without this, Popen warns that it still runs
+        return child.pid
+
+    def _spawn(self, descriptor: int, writing: int) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
@@ -84,17 +102,6 @@ class Background:
         finally:
             os.close(descriptor)
             os.close(writing)
-        deadline = time.monotonic() + self.seconds
-        try:
-            self._await_ready(child, reading, deadline)
-            self._await_answer(deadline)
-        except BaseException:  # also Ctrl-C: nothing may be left behind
-            self._clear_away(child)
-            raise
-        finally:
-            os.close(reading)
-        child.returncode = 0  # it is not ours to wait for; without this, Popen warns that it still runs
-        return child.pid
 
     def _open_log(self) -> int:
         try:
@@ -148,3 +155,19 @@ class Background:
         # One that answers is not our child's: another command was faster.
         if entry is not None and entry.is_agentfs and glance(self.mountpoint).dead:
             detach(self.mountpoint, lazy=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A Ctrl-C within is heard at the end: by then it is known which process was started, and must be ended."""
+    if threading.current_thread() is not threading.main_thread():  # signals are not for this one
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
