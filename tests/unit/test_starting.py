@@ -1,4 +1,4 @@
-"""The command that starts the daemon in the background: it tells what became of it, and leaves nothing that failed."""
+"""The command that starts the daemon in the background: it tells what became of it, and leaves none that failed."""
 
 from __future__ import annotations
 
