@@ -61,7 +61,7 @@ def test_attributes_are_asked_for_once_each_and_many_at_once(mount: Mount, proxy
     assert "link -> 0001" in out
     assert asked.pop("GetObject") == 2, "an index, which is not there, and the text of the link"
     assert asked == {"ListObjectsV2": 1, "HeadObject": FILES + 1}
-    assert taken < (FILES + 1) * LATENCY / 4, "they were asked for one after the other"
+    assert taken < (FILES + 1) * LATENCY / 2, "they were asked for one after the other"
     again, asked = kinds(proxy, mount, "ls", "-l", "d")
     assert again == out
     assert asked == {}
