@@ -85,16 +85,16 @@ async def read(volume: Volume, fh: Fh, offset: int, size: int) -> bytes:
             # A commit may have replaced the object, a rename or an unlink may have moved it aside, and be about to
             # say so: wait for them and look again.
             async with volume.paths.pinned(inode), content.lock:
-                gone = content.base == base
-                if gone and (replaced == tries or not await overtake(volume, inode)):
+                if content.base == base and (replaced == tries or not await overtake(volume, inode)):
                     volume.distrust(inode)
                     raise
-            if gone and not await volume.kernel_told():  # it would read as far as the old size
-                raise
         else:
-            if content.replaced == replaced:
-                inode.unseen = None
-                return data
+            if content.replaced != replaced:
+                continue
+            inode.unseen = None
+            if replaced and not await volume.kernel_told():
+                raise Stale("the kernel would take the end of the old version for that of the new one")
+            return data
 
 
 async def write(volume: Volume, fh: Fh, offset: int, data: bytes) -> int:
