@@ -92,6 +92,7 @@ class MemoryShared:
         self.clock = clock
         self.inbox: list[Change] = []
         self.owes = False
+        self.origin = f"mount {next(server.numbers)}"
         self.ahead: dict[tuple[Key, ETag], bytes] = {}
         """Contents that came along with names."""
         self._numbers = SharedStatistics()
@@ -155,7 +156,7 @@ class MemoryShared:
             self.server.apply(change, self.clock)
         for mount in self.server.mounts:
             if mount is not self:
-                mount.inbox += [replace(change, below=()) for change in changes]
+                mount.inbox += [replace(change, below=(), origin=self.origin) for change in changes]
         self._numbers = replace(self._numbers, published=self._numbers.published + len(changes))
         self.server.wake()
 

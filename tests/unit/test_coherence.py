@@ -19,7 +19,7 @@ from tests.unit.disk import Disk, key, mounted
 from vfs.core.inodes import Inode
 from vfs.meta.shared import SharedStatistics
 from vfs.meta.sharing import FILL_PAUSE
-from vfs.store.base import ObjectMeta
+from vfs.store.base import ObjectMeta, ObjectStore
 from vfs.store.metered import Metered
 from vfs.types import Ino
 
@@ -50,8 +50,8 @@ class World:
         self.memory = MemoryStore(S3_LIKE)
         self.server = MemoryServer()
 
-    async def mount(self, **changes: object) -> Desk:
-        store = Metered(self.memory)
+    async def mount(self, inner: ObjectStore | None = None, **changes: object) -> Desk:
+        store = Metered(inner or self.memory)
         shared = MemoryShared(self.server, time.time())
         disk = await self._stack.enter_async_context(mounted(store, shared, **changes))
         desk = Desk(disk, store, shared, [], [])

@@ -37,16 +37,16 @@ class Coherence:
             elif change.kind == Kind.TREE:
                 self.distrust(change.path)
             elif change.kind == Kind.PUT and change.entry is not None:
-                self._put(change.path, change.entry)
+                self._put(change.path, change.entry, change.origin)
             else:
-                self._drop(change.path)
+                self._drop(change.path, change.origin)
 
     # -- one change ------------------------------------------------------------------------------------------
 
-    def _put(self, path: str, entry: Entry) -> None:
+    def _put(self, path: str, entry: Entry, origin: str) -> None:
         volume = self._volume
-        if not volume.cache.heard(path, entry):
-            self.distrust(path)
+        if not volume.cache.heard(path, entry, origin):
+            self._doubt_place(path)
             return
         parent, name = self._place(path)
         if parent is None:
@@ -61,10 +61,10 @@ class Coherence:
         elif volume.adopt(parent, name, entry, trio.current_time()) is not known:
             self._kernel_forgets(parent, name)
 
-    def _drop(self, path: str) -> None:
+    def _drop(self, path: str, origin: str) -> None:
         volume = self._volume
-        if not volume.cache.heard(path, None):
-            self.distrust(path)
+        if not volume.cache.heard(path, None, origin):
+            self._doubt_place(path)
             return
         parent, name = self._place(path)
         if parent is None or name not in parent.children:
@@ -75,8 +75,11 @@ class Coherence:
 
     def distrust(self, path: str) -> None:
         """Whatever is known of a path and of all below it is asked for again."""
-        volume = self._volume
-        volume.cache.forget(path)
+        self._volume.cache.forget(path)
+        self._doubt_place(path)
+
+    def _doubt_place(self, path: str) -> None:
+        """The same of inodes and kernel."""
         parent, name = self._place(path)
         if parent is None:
             return

@@ -282,7 +282,8 @@ class Volume:
         """The same of one of its names."""
         inode.has_version(parent, name, info.etag)
         attr = replace(inode.attr, size=info.size)
-        self.cache.put(join(parent, name), Entry(attr, info.etag, modified_ns=info.modified_ns))
+        if not self.cache.put(join(parent, name), Entry(attr, info.etag, modified_ns=info.modified_ns)):
+            inode.known_at = -math.inf
 
     async def durable(self, inode: Inode, undone: Attr | None = None) -> None:
         """Returns when all that was done to this file before is in the store. `undone` as in AttrStore.store."""

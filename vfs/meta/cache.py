@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 
 from vfs.config import Config
 from vfs.errors import ObjectNotFound, leading
@@ -25,6 +25,7 @@ from vfs.meta.index import LEAST, Indexes, settled
 from vfs.meta.memory import Known, Memory
 from vfs.meta.shared import Change, Kind, SharedCache
 from vfs.meta.sharing import Sharing, Spawn
+from vfs.meta.writers import Writers
 from vfs.store.base import ObjectInfo, ObjectStore
 from vfs.types import ETag, Key
 
@@ -37,10 +38,6 @@ class MetaStatistics:
     listings: int
     hits: int
     misses: int
-
-
-CONTESTED_SECONDS = 2.0
-"""Longer than the news of a write takes."""
 
 
 class MetaCache:
@@ -65,8 +62,7 @@ class MetaCache:
         self._indexed: LRUCache[str, int] = LRUCache(1024)
         """Rows that the index of a directory has, as far as this mount saw it."""
         self._flights: Flights[Known] = Flights()
-        self._written: TTLCache[str, None] = TTLCache(4096, CONTESTED_SECONDS, trio.current_time)
-        """Paths that this mount or another one wrote a moment ago."""
+        self._writers = Writers(config.store_timeout)
         self._hits = self._misses = 0
 
     def statistics(self) -> MetaStatistics:
@@ -258,15 +254,20 @@ class MetaCache:
 
     # -- own writes ------------------------------------------------------------------------------------------
 
-    def put(self, path: str, entry: Entry, at: float | None = None) -> None:
-        """The mount itself stored this; or knows it from then, by trio's clock."""
+    def put(self, path: str, entry: Entry, at: float | None = None) -> bool:
+        """The mount itself stored this; or knows it from then, by trio's clock.
+
+        False: another one may have stored something else since, and the store has to be asked.
+        """
         self._now(path, entry, at)
         self.sharing.note(Change(Kind.PUT, path, entry))
+        return not self._contest(path, self._writers.wrote(path))
 
     def drop(self, path: str) -> None:
         """The mount itself deleted this."""
         self._now(path, None)
         self.sharing.note(Change(Kind.DROP, path))
+        self._contest(path, self._writers.wrote(path))
 
     def moved(self, path: str, below: Sequence[str] | None) -> None:
         """The mount itself moved a directory to or from this path; `below` are the directories in it, if known."""
@@ -280,20 +281,19 @@ class MetaCache:
 
     # -- others' writes --------------------------------------------------------------------------------------
 
-    def heard(self, path: str, entry: Entry | None) -> bool:
-        """Another mount stored this, or deleted it. False: nobody knows, the store has to be asked.
-
-        Mounts are heard in the order in which they told, which is not that in which they wrote. Of two that wrote the
-        same name within a moment, the one heard last need not be the last one.
-        """
-        contested = path in self._written
+    def heard(self, path: str, entry: Entry | None, origin: str) -> bool:
+        """Another mount stored this, or deleted it. False: nobody knows, the store has to be asked."""
         self._now(path, entry)
+        return not self._contest(path, self._writers.heard(path, origin))
+
+    def _contest(self, path: str, contested: bool) -> bool:
+        """Nobody believes what one of two writers told: what the shared cache has may be the older of the two."""
         if contested:
-            self.forget(path)
-        return not contested
+            self.memory.doubt(path)
+            self.sharing.note(Change(Kind.TREE, path))
+        return contested
 
     def _now(self, path: str, entry: Entry | None, at: float | None = None) -> None:
-        self._written[path] = None
         self._flights.wrote(path)
         if entry is None:
             self.memory.drop(path)
@@ -312,5 +312,5 @@ class MetaCache:
 
     def created_directory(self, path: str, entry: Entry) -> None:
         """The mount itself made this directory: it is known to be empty."""
-        self.put(path, entry)
-        self.memory.keep_listing(path, {})
+        if self.put(path, entry):
+            self.memory.keep_listing(path, {})

@@ -140,6 +140,12 @@ class Memory:
                 cache.pop(known, None)
         self._listings.pop(path.rpartition("/")[0], None)
 
+    def doubt(self, path: str) -> None:
+        """Nothing is known of this name any more, nor who its neighbours are; of what lies under it, who they are."""
+        self._entries.pop(path, None)
+        for listing in (path, path.rpartition("/")[0]):
+            self._listings.pop(listing, None)
+
     def discard(self, path: str) -> None:
         """What was known of this name is not true any more."""
         self._entries.pop(path, None)

@@ -58,6 +58,8 @@ class Change:
     path: str = ""
     entry: Entry | None = None
     below: Sequence[str] = ()
+    origin: str = field(default="", compare=False)
+    """Which other mount did it; filled in by the feed."""
 
 
 class Listener(Protocol):

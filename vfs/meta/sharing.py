@@ -79,6 +79,7 @@ class Sharing:
         """What others know of a name, if it still holds, and what a `fill` of it has to say. `key`: its object."""
         if not self.heard:
             return None, -1
+        await self.publish()  # the answer must not be older than what was done here
         record, version = await self.shared.name(path, key)
         return known(record, lifetime(path, record.entry)) if record else None, version
 
@@ -88,6 +89,7 @@ class Sharing:
         """What others know of the names in a directory; since when (trio's clock) that is all of them, or None."""
         if not self.heard:
             return {}, None, -1
+        await self.publish()
         folder = await self.shared.folder(path)
         names: dict[str, Known] = {}
         for name, record in folder.names.items():

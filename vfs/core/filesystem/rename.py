@@ -243,10 +243,9 @@ class _Move:
             volume.cache.moved(self.target_path, self._directories(self.target_path))
         volume.cache.drop(self.source_path)
         volume.table.move(self.source_dir, self.source_name, self.target_dir, self.target_name, etag)
-        if self._another:
+        moved = Entry(source.attr, etag, source.marker, self._modified_ns)
+        if self._another or not volume.cache.put(self.target_path, moved):
             volume.distrust(source)
-        else:
-            volume.cache.put(self.target_path, Entry(source.attr, etag, source.marker, self._modified_ns))
         self._follow(source)
         if self._again:  # what the kernel knows to be absent in it may have been moved by the first try
             volume.dropped(self.target_dir.ino, self.target_name.encode())

@@ -89,7 +89,7 @@ def tell(changes: Iterable[Change], at: float) -> list[bytes]:
     return fields
 
 
-def heard(fields: Mapping[bytes, bytes]) -> list[Change]:
+def heard(fields: Mapping[bytes, bytes], origin: str = "") -> list[Change]:
     """The inverse of `tell`. What cannot be read is told as something that drops more than it would have."""
     changes: list[Change] = []
     try:
@@ -99,7 +99,7 @@ def heard(fields: Mapping[bytes, bytes]) -> list[Change]:
             record = decode(value) if kind is Kind.PUT else None
             if kind is Kind.PUT and (record is None or record.entry is None):
                 kind = Kind.TREE
-            changes.append(Change(kind, path, record.entry if record else None))
+            changes.append(Change(kind, path, record.entry if record else None, origin=origin))
     except ValueError:
         return [Change(Kind.ALL)]
     return changes

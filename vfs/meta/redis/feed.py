@@ -126,7 +126,7 @@ class Feed:
         told = int(number) if number.isdigit() else -1
         before, self._position = self._position, Position(epoch, told, ident)
         ours = origin == self._origin
-        news = [] if ours else heard(fields)
+        news = [] if ours else heard(fields, origin.hex())
         if before is None or told != before.told + 1 or (epoch != before.epoch and not ours):
             return [*LOST, *news]
         return news
