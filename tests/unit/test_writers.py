@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -10,9 +11,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.contract.shared import entry
+from tests.memory_shared import MemoryServer, MemoryShared
 from tests.unit.disk import Disk, key, mounted
 from tests.unit.test_coherence import Desk, World, both, told, world
-from vfs.meta.shared import Change
+from vfs.meta.shared import Change, Kind
+from vfs.meta.sharing import Sharing
 from vfs.meta.writers import Writers
 from vfs.store.base import ObjectMeta
 from vfs.store.layers import Call, Layer, T, Thunk
@@ -44,6 +48,9 @@ class LateAnswers(Layer):
             await gate.wait()
         return result
 
+
+other_is_gone = pytest.mark.parametrize("gone", [False, True], ids=["", "the other is gone"])
+"""Either of the two finds out, and tells all."""
 
 Act = Callable[[Desk], Awaitable[object]]
 
@@ -92,6 +99,7 @@ async def three() -> AsyncIterator[tuple[World, Desk, Desk, Desk]]:
         yield made, one, two, three
 
 
+@other_is_gone
 @pytest.mark.parametrize("pause", [0.0, 10.0], ids=["a moment later", "seconds later"])
 @pytest.mark.parametrize(
     ("first", "last"),
@@ -99,7 +107,7 @@ async def three() -> AsyncIterator[tuple[World, Desk, Desk, Desk]]:
     ids=["content", "attributes", "removed"],
 )
 async def test_who_stored_first_tells_last(
-    first: Act, last: Act, pause: float, autojump_clock: MockClock
+    first: Act, last: Act, pause: float, gone: bool, autojump_clock: MockClock
 ) -> None:
     async with three() as (made, one, two, third):
         gate = held(one)
@@ -109,11 +117,13 @@ async def test_who_stored_first_tells_last(
             await last(two)
             await told()
             await trio.sleep(pause)
+            if gone:
+                made.server.mounts.remove(two.shared)
             gate.set()
         await told()
         wanted = await truth(made)
         assert (wanted is None) == (last is unlink)
-        for each in (one, two, third, await made.mount()):
+        for each in (one, third, await made.mount(), *([] if gone else [two])):
             assert await shown(each.disk) == wanted
 
 
@@ -122,8 +132,9 @@ async def test_who_stored_first_tells_last(
     [(save(b"first"), save(b"the last")), (chmod(0o600), chmod(0o755))],
     ids=["content", "attributes"],
 )
+@other_is_gone
 async def test_who_stored_first_gets_the_answer_last(
-    first: Act, last: Act, autojump_clock: MockClock
+    first: Act, last: Act, gone: bool, autojump_clock: MockClock
 ) -> None:
     async with three() as (made, _, two, third):
         late = LateAnswers(made.memory)
@@ -135,10 +146,12 @@ async def test_who_stored_first_gets_the_answer_last(
             await wait_all_tasks_blocked()
             await last(two)
             await trio.sleep(20)
+            if gone:
+                made.server.mounts.remove(two.shared)
             gate.set()
         await told()
         wanted = await truth(made)
-        for each in (one, two, third, await made.mount()):
+        for each in (one, third, await made.mount(), *([] if gone else [two])):
             assert await shown(each.disk) == wanted
 
 
@@ -173,10 +186,11 @@ async def test_a_directory_is_not_read_before_others_know_what_was_done_here(
     name: str, autojump_clock: MockClock
 ) -> None:
     """What the shared cache holds as the whole of it would lack the newest file, and take it from the tree."""
-    async with three() as (_, one, two, _):
-        await two.disk.listdir("workspace")
-        await two.disk.stat(FILE)
-        await told()
+    async with three() as (made, one, two, _):
+        for _ in range(2):
+            assert await shown(two.disk)
+            await told()
+        assert made.server.directories["workspace"].complete
         one.disk.fs.cache.forget_all()
         await one.disk.walk("workspace")
         gate = held(one)
@@ -225,3 +239,18 @@ async def test_writers(autojump_clock: MockClock) -> None:
     assert not writers.heard("a", "one")
     await trio.sleep(61)
     assert not writers.wrote("a")
+
+
+@pytest.mark.parametrize("of_all", [False, True], ids=["a name", "a directory"])
+async def test_what_was_done_here_is_told_before_others_are_asked(of_all: bool) -> None:
+    server = MemoryServer()
+    sharing = Sharing(MemoryShared(server))
+    sharing.heard = True
+    sharing.note(Change(Kind.PUT, "workspace/f", entry()))
+    if of_all:
+        names, _, _ = await sharing.folder("workspace", lambda path, entry: math.inf, math.inf)
+        assert set(names) == {"f"}
+    else:
+        found, _ = await sharing.name("workspace/f", key("workspace/f"), lambda path, entry: math.inf)
+        assert found is not None
+        assert found.entry == entry()
