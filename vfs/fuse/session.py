@@ -49,6 +49,7 @@ async def serve(fs: FileSystem, config: Config, *, on_ready: Callable[[], None])
     fs.dropped = notifier.name_gone
     fs.outdated = notifier.attributes_changed
     fs.kernel_told = notifier.told
+    fs.all_told = notifier.all_told
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(heartbeat.beat)

@@ -38,7 +38,8 @@ async def open_(volume: Volume, ino: Ino, flags: int, caller: Caller) -> FileHan
     async with volume.paths.pinned(inode):
         if not inode.handles:  # asked after the wait: the last close may have reverted the file meanwhile
             await refresh(volume, inode, volume.cache.max_age)
-            await volume.kernel_told()  # or it would read new content as far as an old size, or append there
+            if not await volume.kernel_told():  # it would read new content as far as an old size
+                raise Stale("the kernel has not heard yet how long it is: walk the path again")
         return await open_inode(volume, inode, flags, caller)
 
 
