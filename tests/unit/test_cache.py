@@ -18,6 +18,7 @@ from vfs.layout import Layout
 from vfs.meta.attrs import Defaults, encode
 from vfs.meta.cache import MetaCache
 from vfs.meta.entry import Entry
+from vfs.meta.memory import Known
 from vfs.store.base import ObjectMeta
 from vfs.store.metered import Metered
 from vfs.types import ETag, Key
@@ -306,13 +307,13 @@ async def test_what_began_before_a_write_is_not_kept(world: World) -> None:
     watch = world.cache.watch("workspace")
     world.cache.drop(FILE)
     world.cache.keep_listing("workspace", {"a": False}, watch)
-    world.cache.keep(FILE, entry(), watch)
+    world.cache.keep(FILE, Known(entry(), watch.begun), watch)
     assert world.cache.names("workspace") == {}
     assert world.cache.peek(FILE) is None
-    world.cache.keep("workspace/b", entry(), watch)
+    world.cache.keep("workspace/b", Known(entry(), watch.begun), watch)
     assert world.cache.peek("workspace/b") == entry(), "that one was not written"
     world.cache.forget("workspace")
-    world.cache.keep("workspace/c", entry(), watch)
+    world.cache.keep("workspace/c", Known(entry(), watch.begun), watch)
     assert world.cache.peek("workspace/c") is None
 
 

@@ -183,27 +183,29 @@ class MetaCache:
     def _entry(self, info: ObjectInfo) -> Entry:
         return Entry(decode(info, self._defaults), info.etag, modified_ns=info.modified_ns, exact=True)
 
-    def listed(self, path: str, info: ObjectInfo, watch: Watch, others: Entry | None = None) -> Entry | None:
-        """The entry of a listed object, if the listing carried enough to make one, or it is the version known here.
+    def listed(self, path: str, info: ObjectInfo, watch: Watch, others: Known | None = None) -> Known | None:
+        """What is known of a listed object: the listing carried it, or it is the version known here.
 
         What was known of another version is forgotten. `others` is what other mounts know.
         """
         if info.meta is not None:
-            entry = self._entry(info)
-        else:
-            known = self.peek(path)
-            if watch.void or path.rpartition("/")[2] in watch.written:
-                return known
-            if others is not None and (known is None or not known.is_version(info.etag, info.modified_ns)):
-                known = others
-            if known is None:
-                return None
-            if not known.is_version(info.etag, info.modified_ns):
-                self.memory.discard(path)
-                return None
-            entry = known
-        self.keep(path, entry, watch)
-        return entry
+            told = Known(self._entry(info), watch.begun)
+            self.keep(path, told, watch)
+            return told
+        known = self.memory.version(path)
+        if watch.void or path.rpartition("/")[2] in watch.written:
+            return known if known and known.entry else None
+        if others is not None and not (known and known.is_version(info.etag, info.modified_ns)):
+            known = others
+        if known is None or known.entry is None:
+            return None
+        if not known.is_version(info.etag, info.modified_ns):
+            self.memory.discard(path)
+            return None
+        if known.settled:
+            known = Known(known.entry, watch.begun)
+        self.keep(path, known, watch)
+        return known
 
     def watch(self, path: str) -> Watch:
         """To be taken before a listing of this directory begins: knows what the mount writes meanwhile."""
@@ -226,10 +228,10 @@ class MetaCache:
                 names[name] = known.entry.attr.is_dir
         self.memory.keep_listing(path, names, watch.begun if at is None else at)
 
-    def keep(self, path: str, entry: Entry, watch: Watch) -> None:
+    def keep(self, path: str, known: Known, watch: Watch) -> None:
         """What a listing said of one name; not kept if this mount wrote it since the listing began."""
         if not watch.void and path.rpartition("/")[2] not in watch.written:
-            self.memory.keep(path, entry, watch.begun)
+            self.memory.keep(path, known.entry, known.at)
 
     async def load_index(self, path: str) -> Mapping[str, Entry]:
         """What another mount found out of the files in a directory, by version."""

@@ -6,7 +6,6 @@ remembered.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 from weakref import WeakSet
@@ -34,9 +33,10 @@ class Flight(Generic[T]):
 class Watch:
     """A listing under way, since `begun`. `written` are the names in it that the mount wrote since; `void`: all."""
 
-    __slots__ = ("__weakref__", "begun", "void", "written")
+    __slots__ = ("__weakref__", "begun", "path", "void", "written")
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.begun = trio.current_time()
         self.written: set[str] = set()
         self.void = False
@@ -47,7 +47,8 @@ class Flights(Generic[T]):
 
     def __init__(self) -> None:
         self._flights: dict[str, Flight[T]] = {}
-        self._watches: defaultdict[str, WeakSet[Watch]] = defaultdict(WeakSet)
+        self._watches: WeakSet[Watch] = WeakSet()
+        """As many as directories are being read."""
 
     async def join(self, path: str) -> Flight[T] | None:
         """Waits for the flight that is under way; None if there is none, and the caller has to fly."""
@@ -71,8 +72,8 @@ class Flights(Generic[T]):
 
     def watch(self, path: str) -> Watch:
         """A listing of this directory begins; it is watched as long as somebody holds the Watch."""
-        watch = Watch()
-        self._watches[path].add(watch)
+        watch = Watch(path)
+        self._watches.add(watch)
         return watch
 
     def wrote(self, path: str) -> None:
@@ -80,8 +81,9 @@ class Flights(Generic[T]):
         if path in self._flights:
             self._flights[path].stale = True
         parent, _, name = path.rpartition("/")
-        for watch in self._watched(parent):
-            watch.written.add(name)
+        for watch in self._watches:
+            if watch.path == parent:
+                watch.written.add(name)
 
     def void(self, path: str) -> None:
         """Nothing that was asked about this path or what lies under it may be remembered."""
@@ -90,14 +92,6 @@ class Flights(Generic[T]):
         for asked, flight in self._flights.items():
             if asked.startswith(below):
                 flight.stale = True
-        for listed in [listed for listed in self._watches if listed == path or listed.startswith(below)]:
-            for watch in self._watched(listed):
+        for watch in self._watches:
+            if watch.path == path or watch.path.startswith(below):
                 watch.void = True
-
-    def _watched(self, path: str) -> list[Watch]:
-        if path not in self._watches:
-            return []
-        watches = list(self._watches[path])
-        if not watches:
-            del self._watches[path]
-        return watches

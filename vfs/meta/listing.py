@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,14 @@ from vfs.store.base import ObjectInfo, ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One name; `entry` is None where the listing did not carry its attributes.
+    """One name; `entry` is None where its attributes are not known.
 
-    `replaced`: it is another version than the one that was known here.
+    `at`: since when they are, by trio's clock. `replaced`: it is another version than the one that was known here.
     """
 
     directory: bool
     entry: Entry | None = None
+    at: float = -math.inf
     replaced: bool = False
 
 
@@ -70,12 +72,13 @@ class Listing:
             if name is None or name in fresh or name in self._names:
                 continue
             path, others = f"{self.path}/{name}", self._others.get(name)
-            before, row = self._cache.peek(path), self._index.get(name)
+            before, row = self._cache.memory.version(path), self._index.get(name)
             if row is not None and (row.etag, row.modified_ns) == (info.etag, info.modified_ns):
-                entry = self._cache.listed(path, info, self.watch, row)
-            else:
-                entry = self._cache.listed(path, info, self.watch, others.entry if others else None)
-            fresh[name] = Listed(False, entry, before is not None and entry is not before)
+                others = Known(row, self.watch.begun)
+            now = self._cache.listed(path, info, self.watch, others)
+            entry, at = (now.entry, now.at) if now else (None, -math.inf)
+            replaced = before is not None and before.entry is not None and entry is not before.entry
+            fresh[name] = Listed(False, entry, at, replaced)
         self._names.update((name, listed.directory) for name, listed in fresh.items())
         self._token = page.token
         if self._token is None:
@@ -104,8 +107,9 @@ class Listing:
             return None
         self._version = -1
         for name, known in names.items():
-            if known.entry is not None:
-                self._cache.keep(f"{self.path}/{name}", known.entry, self.watch)
+            mine = memory.get(path := f"{self.path}/{name}")
+            if known.entry is not None and (mine is None or mine.at < known.at):
+                self._cache.keep(path, known, self.watch)
         found = {name: known.entry.attr.is_dir for name, known in names.items() if known.entry is not None}
         self._cache.keep_listing(self.path, found, self.watch, since)
         return found
@@ -120,12 +124,12 @@ class Listing:
             return
         if self.watch.void or self.watch.written:
             return
-        entries: dict[str, Entry] = {}
+        entries: dict[str, Known] = {}
         for name in self._names:
-            entry = self._cache.peek(f"{self.path}/{name}")
-            if entry is None:
+            known = self._cache.memory.get(f"{self.path}/{name}")
+            if known is None or known.entry is None:
                 return
-            entries[name] = entry
+            entries[name] = known
         self._cache.sharing.fill_folder(self.path, entries, self.watch.begun, version)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import trio
 from cachetools import TLRUCache
 
 from vfs.config import Config
-from vfs.meta.entry import Entry
+from vfs.meta.entry import SECOND_NS, Entry
+from vfs.types import ETag
+
+SETTLED_SECONDS = 60.0
+"""More than the clocks of a mount and its store differ, and the seconds in which listings count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,16 @@ class Known:
 
     entry: Entry | None
     at: float
+
+    def is_version(self, etag: ETag, modified_ns: int) -> bool:
+        return self.entry is not None and self.entry.is_version(etag, modified_ns)
+
+    @property
+    def settled(self) -> bool:
+        """Whoever changed it since changed what a listing shows of it. Attributes change no etag, only the time."""
+        if self.entry is None or not self.entry.modified_ns:
+            return False
+        return wall(self.at) - self.entry.modified_ns / SECOND_NS > SETTLED_SECONDS
 
 
 @dataclass(slots=True)
@@ -29,13 +44,13 @@ class Names:
 
 
 class Memory:
-    """Paths as in Layout. Nothing here waits, and nothing is remembered longer than its time to live."""
+    """Paths as in Layout. Nothing here waits, and nothing is believed longer than its time to live."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._entries: TLRUCache[str, Known] = TLRUCache(
             config.cache_entries,
-            ttu=lambda path, known, _: known.at + self.lifetime(path, known.entry),
+            ttu=lambda path, known, _: math.inf if known.settled else self._until(path, known),
             timer=trio.current_time,
         )
         # INVARIANT: the names in all listings together, and a row for each, are at most `cache_entries`.
@@ -61,6 +76,9 @@ class Memory:
     def lifetime(self, path: str, entry: Entry | None) -> float:
         return self._config.negative_ttl if entry is None else self.ttl(path)
 
+    def _until(self, path: str, known: Known) -> float:
+        return known.at + self.lifetime(path, known.entry)
+
     # -- asking ----------------------------------------------------------------------------------------------
 
     def get(self, path: str, max_age: float = math.inf, absent_age: float = math.inf) -> Known | None:
@@ -71,13 +89,18 @@ class Memory:
         now = trio.current_time()
         since, absent_since = now - max_age, now - min(max_age, absent_age)
         known = self._entries.get(path)
-        if known is not None and known.at >= (absent_since if known.entry is None else since):
+        young = known is not None and known.at >= (absent_since if known.entry is None else since)
+        if known is not None and young and now < self._until(path, known):
             return known
         parent, _, name = path.rpartition("/")
         listing = self._listings.get(parent)
         if listing is not None and listing.at >= absent_since and name not in listing.names:
             return Known(None, listing.at)
         return None
+
+    def version(self, path: str) -> Known | None:
+        """The same, or what is too old to be believed: it holds for that version, if a listing shows it again."""
+        return self.get(path) or self._entries.get(path)
 
     def names(self, path: str, max_age: float = math.inf) -> dict[str, bool] | None:
         """Every name in a directory, if that is known and no older."""
@@ -153,3 +176,8 @@ class Memory:
     def clear(self) -> None:
         self._entries.clear()
         self._listings.clear()
+
+
+def wall(at: float) -> float:
+    """Seconds since the epoch, of a time of trio's clock."""
+    return time.time() - (trio.current_time() - at)

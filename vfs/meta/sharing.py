@@ -14,7 +14,7 @@ import trio
 
 from vfs.meta.alone import Alone
 from vfs.meta.entry import Entry
-from vfs.meta.memory import Known
+from vfs.meta.memory import Known, wall
 from vfs.meta.shared import Change, Kind, Record, SharedCache
 from vfs.types import Key
 
@@ -25,6 +25,9 @@ FILL_PAUSE = 0.02
 
 LONGEST_BATCH = 4096
 """Names filled in at once."""
+
+CLOCKS = 5.0
+"""Seconds by which the clocks of two mounts may differ."""
 
 
 class Sharing:
@@ -113,12 +116,12 @@ class Sharing:
             self._spawn(self._fill)
         self._fills.setdefault((directory, version), {})[name] = Record(entry, time.time())
 
-    def fill_folder(self, directory: str, entries: Mapping[str, Entry], at: float, version: int) -> None:
+    def fill_folder(self, directory: str, entries: Mapping[str, Known], at: float, version: int) -> None:
         """The store listed these and no others, at that time of trio's clock."""
         if version < 0 or self._spawn is None:
             return
         complete = wall(at)
-        names = {name: Record(entry, complete) for name, entry in entries.items()}
+        names = {name: Record(known.entry, wall(known.at)) for name, known in entries.items()}
         self._spawn(lambda: self.shared.fill(directory, names, complete=complete, version=version))
 
     async def _fill(self) -> None:
@@ -130,11 +133,6 @@ class Sharing:
 
 
 def known(record: Record, lifetime: float) -> Known | None:
-    """As this process knows it, if it is still to be believed."""
-    age = max(0.0, time.time() - record.at)
-    return Known(record.entry, trio.current_time() - age) if age < lifetime else None
-
-
-def wall(at: float) -> float:
-    """Seconds since the epoch, of a time of trio's clock."""
-    return time.time() - (trio.current_time() - at)
+    """As this process knows it, if it is still to be believed. One of a clock that is far ahead would never age."""
+    age = time.time() - record.at
+    return Known(record.entry, trio.current_time() - max(0.0, age)) if -CLOCKS < age < lifetime else None

@@ -173,13 +173,13 @@ async def _resolve_all(
 def _known(volume: Volume, handle: DirectoryHandle, path: str, name: str) -> tuple[Entry | None, float]:
     """What is known of a name without asking, and since when if that was an answer of the store.
 
-    The listing is as good as an answer of this moment, unless this mount wrote that name since it began.
+    That of the listing, unless this mount wrote that name since it began.
     """
     listed = handle.listed.get(name)
-    entry = listed.entry if listed is not None else None
+    entry, at = (listed.entry, listed.at) if listed is not None else (None, -math.inf)
     watch = handle.listing.watch if handle.listing is not None else None
     if entry is not None and watch is not None and not watch.void and name not in watch.written:
-        return entry, watch.begun
+        return entry, at
     return volume.cache.peek(f"{path}/{name}") or (None if name in handle.gone else entry), -math.inf
 
 
