@@ -60,6 +60,7 @@ class Volume:
         """Bytes; smaller than asked for where RAM is small, so that several files can be written at once."""
         self.background = Background()
         self.store = store
+        self.shared_content = config.shared_content if shared is not None else 0
         if shared is not None:
             self.store = SharedContents(store, shared, config.shared_content, self.background.spawn)
         self.config = config

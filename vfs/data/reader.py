@@ -48,8 +48,10 @@ class Segment:
 class Reader:
     """One per handle. INVARIANT: every segment held is charged to the budget with its length."""
 
-    def __init__(self, store: ObjectStore, ahead: ReadAhead) -> None:
+    def __init__(self, store: ObjectStore, ahead: ReadAhead, shared: int = 0) -> None:
+        """Files of up to `shared` bytes are asked for without a range: other mounts may have them."""
         self._store = store
+        self._shared = shared
         self._room = ahead
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._expected = 0
@@ -127,7 +129,8 @@ class Reader:
         """A read that a program waits for; a file that fits in one part is read whole and kept."""
         whole = base.size <= min(content.part_size, FIRST_WINDOW) and content.base_limit == base.size
         low, high = (0, base.size) if whole else (start, end)
-        got = await self._store.get(base.key, low, high - low, if_match=base.etag)
+        length = None if whole and base.size <= self._shared else high - low
+        got = await self._store.get(base.key, low, length, if_match=base.etag)
         if len(got.data) != high - low:
             text = f"{base.key}: {len(got.data)} bytes where {high - low} were expected"
             if got.info.etag == base.etag:  # cut on its way: no other version, so nobody need open it again

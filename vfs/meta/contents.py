@@ -13,7 +13,7 @@ from vfs.types import ETag, Key
 
 
 class SharedContents(Layer):
-    """Objects of at most `limit` bytes that are read whole by version, or put."""
+    """Objects of at most `limit` bytes that are read whole by version (no `length`), or put."""
 
     def __init__(self, inner: ObjectStore, shared: SharedCache, limit: int, spawn: Spawn) -> None:
         super().__init__(inner)
@@ -24,11 +24,10 @@ class SharedContents(Layer):
     async def get(
         self, key: Key, start: int = 0, length: int | None = None, *, if_match: ETag | None = None
     ) -> Fetched:
-        whole = start == 0 and (length is None or 0 < length <= self._limit)
-        if not whole or if_match is None:
+        if start or length is not None or if_match is None:
             return await self.inner.get(key, start, length, if_match=if_match)
         data = await self._shared.content(key, if_match)
-        if data is not None and length in (None, len(data)):
+        if data is not None:
             return Fetched(ObjectInfo(key, len(data), if_match, 0), data)
         got = await self.inner.get(key, start, length, if_match=if_match)
         if 0 < got.info.size == len(got.data) <= self._limit:

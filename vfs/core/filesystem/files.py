@@ -51,7 +51,7 @@ async def open_inode(volume: Volume, inode: Inode, flags: int, caller: Caller) -
         # without it, ESTALE makes the kernel walk the path again, once.
         raise Stale(f"inode {inode.ino} has no name any more")
     content = volume.content(inode)
-    reader = Reader(volume.store, volume.read_ahead)
+    reader = Reader(volume.store, volume.read_ahead, volume.shared_content)
     handle = FileHandle(volume.handles.reserve(), inode, content, reader, flags, caller.uid)
     if handle.appends and handle.can_write and not inode.writers:
         content.appended = True
