@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from vfs.meta.cache import MetaCache
 from vfs.meta.entry import Entry
 from vfs.store.base import ObjectInfo, ObjectMeta, ObjectStore
 from vfs.store.copying import copy_version
-from vfs.types import Attr, Key
+from vfs.types import Attr, Ino, Key
 
 log = structlog.get_logger()
 
@@ -28,6 +28,7 @@ class Holder(Protocol):
 
     table: InodeTable
     late: LateTimes
+    outdated: Callable[[Ino], None]
 
     def keys(self, inode: Inode) -> tuple[Key, ...]: ...
 
@@ -60,6 +61,37 @@ class AttrStore:
 
         When it fails, the names that have the new attributes by then get `undone` back, as far as the store lets us.
         """
+        if inode.late:
+            await self._catch_up(inode)
+            try:
+                await self._store_now(inode, undone)
+                return
+            except PreconditionFailed:
+                self._holder.distrust(inode)
+            if inode.late:
+                await self._catch_up(inode)
+        await self._store_now(inode, undone)
+
+    async def _catch_up(self, directory: Inode) -> None:
+        """Makes a directory, whose times alone are to be stored, otherwise what another mount made of it meanwhile.
+
+        No precondition would tell of that: the etag of an empty object is always the same. Raises ObjectNotFound if
+        he removed it.
+        """
+        path = directory.path()
+        entry = await self._cache.lookup(path, True, self._cache.max_age)
+        if not directory.late or directory.storing:
+            return  # it was changed here, after what was asked
+        if entry is None or not entry.attr.is_dir or not entry.marker:
+            if directory.marker and directory.parent is not self._holder.table.root:
+                raise ObjectNotFound(path)
+            return  # of 'workspace' the cache may remember that it was not there before this mount made it
+        before, directory.attr = directory.attr, directory.merged(entry.attr)
+        directory.etag, directory.marker = entry.etag, True
+        if directory.attr != before:
+            self._holder.outdated(directory.ino)
+
+    async def _store_now(self, inode: Inode, undone: Attr | None) -> None:
         if not inode.names or inode.ino == ROOT:
             return
         before, late, stored = inode.attr, inode.late, False
@@ -68,7 +100,7 @@ class AttrStore:
         inode.storing += 1
         try:
             if inode.attr.is_dir:
-                await self._store_directory(inode)
+                await self._store_directory(inode, late)
             else:  # with its content locked, if there is none yet too: a commit replaces the version that is copied
                 async with self._holder.content(inode).lock:
                     await self._store_file(inode, undone)
@@ -102,14 +134,19 @@ class AttrStore:
             inode.target = link_text(got.info.meta) or bytes(got.data)
         return inode.target
 
-    async def _store_directory(self, inode: Inode) -> None:
-        """Only where it still is: times that are stored late must not bring back what another mount removed."""
+    async def _store_directory(self, inode: Inode, late: bool) -> None:
+        """Only where it still is: times that are stored late must not bring back what another mount removed.
+
+        Nor what it changed: raises PreconditionFailed if `late`, where the etag tells.
+        """
         path = inode.path()
         key, meta = self._layout.dir_key(path), self._holder.meta(inode)
         there = inode.marker and self._store.capabilities.conditional_put
         try:
             info = await self._store.put(key, (), meta, if_match=inode.etag if there else None)
         except PreconditionFailed:
+            if late:
+                raise
             info = await self._store.put(key, (), meta, if_match=(await self._store.head(key)).etag)
         inode.marker = True
         inode.etag = info.etag

@@ -50,7 +50,7 @@ class LateTimes:
         self._late[directory.ino] = directory
         self._late.move_to_end(directory.ino)
         while len(self._late) > LATE_DIRECTORIES:
-            self._background.spawn(partial(self._store, *self._oldest()))
+            self._background.spawn(partial(self._store, self._oldest()))
 
     def discard(self, directory: Inode) -> None:
         """Stored by somebody else, or gone."""
@@ -73,33 +73,26 @@ class LateTimes:
     async def store_all(self) -> None:
         """Stores the times of every directory that is newer here, several at once; failures are logged."""
 
-        async def one(directory: Inode, late: bool) -> None:
+        async def one(directory: Inode) -> None:
             async with self._parallel:
-                await self._store(directory, late)
+                await self._store(directory)
 
         async with trio.open_nursery() as nursery:
             while self._late:
-                nursery.start_soon(one, *self._oldest())
+                nursery.start_soon(one, self._oldest())
 
-    def _oldest(self) -> tuple[Inode, bool]:
-        """Taken out, to be stored: until then it is this mount's own, as any that is being changed.
+    def _oldest(self) -> Inode:
+        """Taken out, to be stored; until that begins others change it as any."""
+        return self._late.popitem(last=False)[1]
 
-        And whether its times alone are what the store does not have.
-        """
-        _, directory = self._late.popitem(last=False)
-        late, directory.late = directory.late, False
-        return directory, late
-
-    async def _store(self, directory: Inode, late: bool) -> None:
-        before = directory.attr
+    async def _store(self, directory: Inode) -> None:
         try:
             async with self._paths.pinned(directory):
-                before = directory.attr
                 if directory.attrs_dirty and directory.names:
                     await self._store_attrs(directory)
         except ObjectNotFound:  # another mount removed it
             directory.attrs_dirty, directory.known_at = False, -math.inf
             self.discard(directory)
         except VfsError as error:
-            self.put_back(directory, before, late)
+            self.put_back(directory, directory.attr, directory.late)
             log.info("directory times not stored yet", inode=directory.ino, error=str(error))
