@@ -70,9 +70,10 @@ async def refresh(volume: Volume, inode: Inode, max_age: float = math.inf) -> No
 async def on_current(volume: Volume, inode: Inode, change: Callable[[], Awaitable[None]]) -> None:
     """Changes the file as it is in the store: once more when another writer turns out to have replaced it.
 
-    Raises Stale when he has removed it.
+    All attributes are stored together, and the etag does not change with them: no precondition would keep those that
+    another writer has set. Raises Stale when he has removed it.
     """
-    await refresh(volume, inode)
+    await refresh(volume, inode, volume.cache.max_age)
     try:
         await change()
     except (PreconditionFailed, ObjectNotFound):
