@@ -200,6 +200,7 @@ def test_what_another_mount_writes_is_known_without_asking(start: Start, costs: 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_find_over_ten_thousand_files(start: Start, costs: Costs, s3: Server, proxy: Proxy) -> None:
     """In 100 directories: the first mount asks for each, the second one asks Redis."""
     first = start()
