@@ -7,7 +7,7 @@ import stat
 from dataclasses import replace
 
 from vfs.core.filesystem.files import open_inode
-from vfs.core.filesystem.lookup import on_current, refresh
+from vfs.core.filesystem.lookup import on_current
 from vfs.core.handles import FileHandle
 from vfs.core.inodes import ROOT, Inode, join
 from vfs.core.volume import Volume
@@ -156,7 +156,6 @@ async def link(volume: Volume, ino: Ino, parent: Ino, name: bytes) -> Inode:
                 raise Exists(text)
             await _copy_to(volume, inode, directory, text)
 
-    await refresh(volume, inode, volume.cache.max_age)
     await on_current(volume, inode, one_more)
     return volume.table.remember(inode)
 
