@@ -109,9 +109,12 @@ class AttrStore:
             inode.storing -= 1
             self._holder.let_go(inode)
             if not stored:
-                inode.attrs_dirty = bool(inode.names)
+                inode.attrs_dirty = bool(inode.names and (inode.handles or inode.attr.is_dir))
                 if inode.attr.is_dir:
                     self._holder.late.put_back(inode, before, late)
+                elif not inode.handles:  # the last close came meanwhile: no other will try again
+                    self._holder.distrust(inode)
+                    self._holder.outdated(inode.ino)
         if not inode.lookups:
             self._holder.table.reap(inode)
 

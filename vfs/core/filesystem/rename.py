@@ -27,6 +27,7 @@ from vfs.errors import (
     NotPermitted,
     ObjectNotFound,
     PreconditionFailed,
+    Stale,
 )
 from vfs.layout import decode_name
 from vfs.meta.entry import Entry
@@ -181,6 +182,12 @@ class _Move:
                 await self.volume.commit(node)
             elif node.attrs_dirty:
                 await self.volume.attrs.store(node)
+        for directory, name, known in (
+            (self.source_dir, self.source_name, self.source),
+            (self.target_dir, self.target_name, self.target),
+        ):
+            if directory.children.get(name) is not known:
+                raise Stale(f"{name!r} is another writer's file now: walk the path again")
 
     async def _move_file(self, target: Inode | None) -> None:
         """The target's name shows the old file or the new one at every moment, whoever has the old one open."""
