@@ -18,7 +18,8 @@ from trio.testing import MockClock
 from tests.fakes import S3_LIKE, MemoryStore
 from tests.unit.disk import ME, Disk, key, mounted
 from vfs.core.filesystem import ROOT
-from vfs.fuse.adapter import OPEN_SECONDS, Adapter
+from vfs.core.lifetime import OPEN_SECONDS
+from vfs.fuse.adapter import Adapter
 from vfs.store.base import ObjectMeta
 from vfs.types import Ino
 

@@ -1,20 +1,18 @@
-"""Unpacks the kernel's requests, calls the file system, packs its answers. Decides only how long those hold."""
+"""Unpacks the kernel's requests, calls the file system, packs its answers. Takes no decisions."""
 
 from __future__ import annotations
 
-import math
 import stat
 from collections.abc import Sequence
 from contextlib import aclosing
 
 import pyfuse3
-import trio
 from pyfuse3 import EntryAttributes, FileInfo, RequestContext, SetattrFields, StatvfsData
 
 from vfs.core.filesystem import Changes, FileSystem
 from vfs.core.handles import FileHandle
-from vfs.core.inodes import ROOT, Inode, join
-from vfs.errors import NotFound, Stale
+from vfs.core.inodes import Inode
+from vfs.core.lifetime import Place, seconds_left
 from vfs.fuse.fence import Fence, op, silent
 from vfs.layout import NAME_MAX
 from vfs.types import BLOCK, PREFERRED_IO, Attr, Caller, Fh, Ino
@@ -24,15 +22,6 @@ STATFS_BLOCK = 4096
 
 ENDLESS_FILES = 1 << 32
 """f_files: object storage does not count them."""
-
-OPEN_SECONDS = 1.0
-"""For which the kernel may believe what is shown of an open file, whatever its age: it stays so until the last close.
-
-With less than a moment the kernel would ask before every read.
-"""
-
-Place = tuple[int, bytes]
-"""The number of a directory, and a name there."""
 
 
 class Adapter(pyfuse3.Operations):
@@ -50,7 +39,7 @@ class Adapter(pyfuse3.Operations):
 
     def _entry(self, inode: Inode, place: Place | None = None) -> EntryAttributes:
         """`place` is the name that was asked for: where an inode has several, each is known by itself."""
-        return pack(inode.ino, inode.attr, inode.nlink, self._ttl(inode, place))
+        return pack(inode.ino, inode.attr, inode.nlink, seconds_left(self.fs, inode, place))
 
     def _unknown(self) -> EntryAttributes:
         """A name of which nothing more is known. The kernel shows it with d_type DT_UNKNOWN (readdir(3)).
@@ -63,47 +52,6 @@ class Adapter(pyfuse3.Operations):
         entry.entry_timeout = entry.attr_timeout = 0
         return entry
 
-    def _ttl(self, inode: Inode, place: Place | None) -> float:
-        """How long the kernel may believe it: while nobody tells of others' changes, no longer than an open may."""
-        return min(self._left(inode, place), self.fs.cache.max_age)
-
-    def _left(self, inode: Inode, place: Place | None) -> float:
-        """Seconds until what is known of it expires; all of them where this mount itself knows best."""
-        lifetime = self._lifetime(inode)
-        if _ours(inode):
-            return lifetime
-        left = self._known_at(inode, place, lifetime) + lifetime - trio.current_time()
-        return min(max(left, OPEN_SECONDS if inode.handles else 0.0), lifetime)
-
-    def _known_at(self, inode: Inode, place: Place | None, lifetime: float) -> float:
-        """When what is shown of it was true in the store, by trio's clock."""
-        linked = len(inode.names) > 1
-        if not linked and inode.known_at + lifetime > trio.current_time():
-            return inode.known_at
-        try:
-            known = self.fs.cache.memory.get(self._path(inode, place if linked else None))
-        except (NotFound, Stale):
-            return -math.inf
-        if known is None or known.entry is None:
-            return -math.inf
-        if inode.handles and inode.merged(known.entry.attr) != inode.attr:
-            return -math.inf  # the store has another version since it was opened
-        return known.at
-
-    def _path(self, inode: Inode, place: Place | None) -> str:
-        """Raises NotFound, Stale."""
-        if place is None:
-            return inode.path()
-        directory, name = place
-        return join(self.fs.table.get(Ino(directory)), name.decode())
-
-    def _lifetime(self, inode: Inode) -> float:
-        config = self.fs.config
-        node = inode
-        while node.names and node.names[0][0].names:
-            node = node.names[0][0]
-        return config.memory_ttl if node.names and node.names[0][1] == "memory" else config.workspace_ttl
-
     def _info(self, handle: FileHandle) -> FileInfo:
         keep, handle.inode.stale_pages = not handle.inode.stale_pages, False
         return FileInfo(fh=handle.fh, keep_cache=keep)
@@ -114,7 +62,7 @@ class Adapter(pyfuse3.Operations):
     async def lookup(self, parent_inode: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         inode = await self.fs.lookup(Ino(parent_inode), name)
         if inode is not None:
-            return self._entry(inode, (parent_inode, name))
+            return self._entry(inode, (Ino(parent_inode), name))
         absent = EntryAttributes()
         absent.st_ino = 0  # the kernel remembers the absence for entry_timeout
         absent.entry_timeout = min(self.fs.config.negative_ttl, self.fs.cache.max_age)
@@ -280,18 +228,6 @@ class Adapter(pyfuse3.Operations):
 
 def caller(ctx: RequestContext) -> Caller:
     return Caller(ctx.uid, ctx.gid, ctx.pid, ctx.umask)
-
-
-def _ours(inode: Inode) -> bool:
-    """Nobody but this mount changes it, or it has something that the store does not have yet."""
-    return (
-        not inode.names
-        or inode.names[0][0].ino == ROOT
-        or (inode.attrs_dirty and not inode.late)
-        or bool(inode.storing)
-        or inode.etag is None
-        or (inode.content is not None and inode.content.dirty)
-    )
 
 
 def pack(ino: Ino, attr: Attr, nlink: int, ttl: float) -> EntryAttributes:
