@@ -88,7 +88,9 @@ class Volume:
         self.outdated: Callable[[Ino], None] = lambda ino: None
         """Told of attributes that are not what the kernel has been told; set by `fuse.notify`."""
         self.kernel_told: Callable[[], Awaitable[bool]] = _told
-        """Returns when the kernel has heard of everything before, or False; set by `fuse.notify`."""
+        """Returns when the kernel has heard of all attributes before, or False; set by `fuse.notify`."""
+        self.all_told: Callable[[], Awaitable[bool]] = _told
+        """The same of names too."""
         self.attrs = AttrStore(self, self.store, self.layout, self.cache)
         self.late = LateTimes(self.attrs.store, self.paths, self.background, self.parallel)
         self.read_ahead = ReadAhead(self.budget, self.background.spawn, config.read_ahead)

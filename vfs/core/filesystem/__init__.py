@@ -161,9 +161,6 @@ class FileSystem(Volume):
         except PreconditionFailed:
             return None
 
-    all_told: Callable[[], Awaitable[bool]] | None = None
-    """As `kernel_told`, of names too; set by `fuse.notify`."""
-
     async def ask_again(self, path: str) -> None:
         """Nothing that is known of a path and of what lies below it is believed any more; "" is everything."""
         if path:
@@ -172,7 +169,7 @@ class FileSystem(Volume):
             self.coherence.distrust_all()
         self.cache.sharing.note(Change(Kind.TREE, path) if path else Change(Kind.ALL))
         await self.cache.sharing.publish()
-        await (self.all_told or self.kernel_told)()
+        await self.all_told()
 
     @property
     def coherence(self) -> Coherence:
