@@ -73,13 +73,14 @@ def small(request: pytest.FixtureRequest, mounts: MakeMount) -> Iterator[Mount]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("small", ["native"], indirect=True)
-def test_four_gibibytes_under_a_small_limit(small: Mount) -> None:
+@pytest.mark.parametrize("gibibytes", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_gibibytes_under_a_small_limit(small: Mount, gibibytes: int) -> None:
     path = small.workspace / "big"
-    with timed("write", 4 * GIB):
-        write_blocks(path, 4096)
-    assert path.stat().st_size == 4 * GIB
-    with timed("read", 4 * GIB):
-        check_blocks(path, 4096)
+    with timed("write", gibibytes * GIB):
+        write_blocks(path, gibibytes * 1024)
+    assert path.stat().st_size == gibibytes * GIB
+    with timed("read", gibibytes * GIB):
+        check_blocks(path, gibibytes * 1024)
     path.unlink()
 
 

@@ -181,8 +181,9 @@ def crash(mount: Mount, scratch: Path, rounds: int, *, spilled: bool = False) ->
 
 
 @pytest.mark.timeout(200)
-def test_twenty_crashes_lose_nothing_acknowledged(mounts: MakeMount, scratch: Path) -> None:
-    crash(mounts(), scratch, rounds=20)
+@pytest.mark.parametrize("rounds", [10, pytest.param(20, marks=pytest.mark.long)])
+def test_crashes_lose_nothing_acknowledged(mounts: MakeMount, scratch: Path, rounds: int) -> None:
+    crash(mounts(), scratch, rounds=rounds)
 
 
 def test_crashes_while_ram_is_short(mounts: MakeMount, scratch: Path) -> None:

@@ -29,7 +29,16 @@ database.close()
 """
 
 
-@pytest.mark.parametrize("journal", ["delete", "wal"])
+@pytest.mark.parametrize(
+    ("disk", "journal"),
+    [
+        ("native", "delete"),
+        ("native", "wal"),
+        pytest.param("s3", "delete", marks=pytest.mark.long),
+        ("s3", "wal"),
+    ],
+    indirect=["disk"],
+)
 def test_sqlite_with_two_writers(disk: Disk, journal: str) -> None:
     path = disk.path / "notes.db"
     database = sqlite3.connect(path)

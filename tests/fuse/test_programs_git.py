@@ -53,6 +53,7 @@ def repository(disk: Disk) -> Repository:
     return repository
 
 
+@pytest.mark.parametrize("disk", [pytest.param("native", marks=pytest.mark.long), "s3"], indirect=True)
 def test_history_survives_gc_checkout_clone_and_remount(repository: Repository) -> None:
     path, disk = repository.path, repository.disk
     repository.git("checkout", "-q", "-b", "topic")

@@ -28,8 +28,9 @@ def uploads(server: Server, prefix: str) -> list[str]:
 
 
 @pytest.mark.timeout(240)
-def test_twenty_four_crashes_lose_nothing_acknowledged(mounts: MakeMount, s3: Server, scratch: Path) -> None:
-    crash(mounts(server=s3), scratch, rounds=24)
+@pytest.mark.parametrize("rounds", [8, pytest.param(24, marks=pytest.mark.long)])
+def test_crashes_lose_nothing_acknowledged(mounts: MakeMount, s3: Server, scratch: Path, rounds: int) -> None:
+    crash(mounts(server=s3), scratch, rounds=rounds)
 
 
 def test_an_upload_that_was_cut_short_is_seen_and_harms_nobody(

@@ -136,7 +136,7 @@ async def run(
 
 
 @settings(
-    max_examples=2000 if LONG else 40,
+    max_examples=2000 if LONG else 25,
     deadline=None,
     derandomize=not LONG,
     database=None,

@@ -114,7 +114,7 @@ def test_the_model_demands_only_what_a_disk_does(scratch: Path) -> None:
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("native", [True, False], ids=["native", "like-s3"])
 def test_a_mount_does_what_a_disk_does(mounts: MakeMount, scratch: Path, native: bool) -> None:
-    run(mounts(native=native), scratch, SMALL_FILES, 24)
+    run(mounts(native=native), scratch, SMALL_FILES, 16)
 
 
 @pytest.mark.fuse
@@ -123,4 +123,4 @@ def test_a_mount_does_what_a_disk_does(mounts: MakeMount, scratch: Path, native:
 def test_with_files_larger_than_ram(mounts: MakeMount, scratch: Path, native: bool) -> None:
     """Parts of 1 MiB and RAM for a few: every commit is a multipart upload or a patch of one."""
     mount = mounts(native=native, ram_limit="16M", env=(("AGENTFS_PART_SIZE", "1M"),))
-    run(mount, scratch, LARGE_FILES, 12)
+    run(mount, scratch, LARGE_FILES, 8)
