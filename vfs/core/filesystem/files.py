@@ -145,11 +145,7 @@ async def release(volume: Volume, fh: Fh) -> None:
     inode, content = handle.inode, handle.content
     if inode.handles:
         return
-    if (
-        content.replaced
-    ):  # not sooner: the kernel finds out by itself where a file that shrank ends, and only then
-        content.replaced = 0
-        volume.outdated(inode.ino)
+    content.replaced = 0
     if not inode.names:
         await _bury(volume, inode)
         return
