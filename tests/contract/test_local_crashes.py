@@ -45,6 +45,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xattr", "sidecar"])
 def test_every_crash_point(tmp_path: Path, kind: str) -> None:
     done = subprocess.run(

@@ -59,6 +59,7 @@ async def test_a_short_prefix_of_a_crowd(crowd: Path) -> None:
     await store.aclose()
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_with_a_small_memory_and_none(

@@ -35,6 +35,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xattr", "sidecar"])
 async def test_no_increment_is_lost(tmp_path: Path, kind: str) -> None:
     store = LocalStore(tmp_path, fsync=False, xattr=kind == "xattr")

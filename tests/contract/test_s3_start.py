@@ -120,6 +120,7 @@ async def refusal_without_keys(server: Server, patch: pytest.MonkeyPatch) -> str
     return str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_nobody_is_there(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -129,12 +130,14 @@ async def test_nobody_is_there(ministack: MiniStack, monkeypatch: pytest.MonkeyP
     assert f"{endpoint} cannot be reached" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_unknown_host(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:
     text = await refusal(ministack.server.through("http://no-such-host.invalid"), monkeypatch)
     assert "the host name of http://no-such-host.invalid is not known: correct endpoint=" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 async def test_https_on_a_port_for_http(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> None:
     text = await refusal(ministack.server.through(ministack.endpoint.replace("http", "https")), monkeypatch)

@@ -98,6 +98,7 @@ async def test_changes_are_heard_in_order_from_several(make_shared: MakeShared) 
             assert sizes == list(range(100))
 
 
+@pytest.mark.slow
 async def test_others_hear_within_100_ms(make_shared: MakeShared, capsys: pytest.CaptureFixture[str]) -> None:
     delays: list[float] = []
     async with listening(make_shared) as (one, _), listening(make_shared) as (_, heard):

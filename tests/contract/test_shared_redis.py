@@ -131,6 +131,7 @@ async def test_a_stream_that_is_lost_unread_is_noticed_without_another_entry(ser
             assert other.changes == [ALL]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "lost"), [(10, True), (10_000, False)])
 async def test_a_mount_that_was_away_resumes_unless_the_stream_was_trimmed(
     server: RedisServer, length: int, lost: bool

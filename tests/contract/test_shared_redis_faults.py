@@ -19,6 +19,8 @@ from vfs.meta.redis import Limits, Location, RedisCache
 from vfs.meta.shared import Change, Kind, SharedCache
 from vfs.types import ETag, Key
 
+pytestmark = pytest.mark.slow
+
 DROP = Change(Kind.DROP, "workspace/a")
 LONGEST = 2.0
 """Seconds for one call with QUICK on a busy machine; its time limits add up to 0.8."""

@@ -24,6 +24,8 @@ from vfs.meta.redis.client import Client
 from vfs.meta.shared import Change, Kind
 from vfs.types import ETag, Key
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "right-secret"
 
 
